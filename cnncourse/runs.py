@@ -395,7 +395,7 @@ def _tidy(notebook: dict) -> str:  # the executed notebook as JSON, without this
         cell.metadata.pop("papermill", None)
     return nbformat.writes(notebook) + "\n"
 
-# %% ../nbs/api/runs.ipynb #50e03131
+# %% ../nbs/api/runs.ipynb #0c87b19a
 def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]:  # for papermill; they fill `held`
     report = Path(progress) / f"{name.replace('/', '__')}.json" if progress else None
 
@@ -411,15 +411,15 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
 
-def _kernel() -> dict[str, object]:  # for papermill: which kernel, reached how
+def _kernel(folder: str) -> dict[str, object]:  # for papermill: which kernel, reached through sockets in `folder`
     from traitlets.config import Config
 
-    # sockets in the file system: no open port, and nothing of another user's can reach the kernel
-    config = Config(KernelManager={"transport": "ipc"}) if os.name == "posix" else Config()
+    # no open port, and nobody else on this machine can reach the kernel
+    config = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"}) if os.name == "posix" else Config()
     quiet = ["--IPKernelApp.log_level=50"]
     return {"kernel_name": "python3", "language": "python", "config": config, "extra_arguments": quiet}
 
-# %% ../nbs/api/runs.ipynb #11170fb0
+# %% ../nbs/api/runs.ipynb #5d50ad34
 def execute(
     name: str,  # the notebook's name
     notebook: dict,  # its JSON
@@ -435,10 +435,12 @@ def execute(
 
     outcome, memory, started, held = Outcome(name), _Memory(), time.perf_counter(), {}
     cwd = folder if folder and Path(folder).is_dir() else None
-    options = {"progress_bar": False, "cwd": cwd, **_kernel(), **_hooks(held, progress, name)}
+    options = {"progress_bar": False, "cwd": cwd, **_hooks(held, progress, name)}
     memory.start()
     try:
-        papermill.execute_notebook(nbformat.from_dict(notebook), None, parameters=changed or {}, **options)
+        with tempfile.TemporaryDirectory() as sockets:
+            options |= _kernel(sockets)
+            papermill.execute_notebook(nbformat.from_dict(notebook), None, parameters=changed or {}, **options)
     except papermill.PapermillExecutionError:
         vars(outcome).update(_failure(held["notebook"]), failed_cell=held["cell"])
     except Exception as error:
