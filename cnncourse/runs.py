@@ -8,7 +8,7 @@ __all__ = ['RunError', 'UsageError', 'find_course', 'notebooks', 'choose', 'writ
            'is_current', 'outdated', 'Outcome', 'execute', 'keep', 'prune', 'Display', 'PlainDisplay', 'LiveDisplay',
            'workers', 'Summary', 'budgets', 'record_budgets', 'run']
 
-# %% ../nbs/api/runs.ipynb #64579314
+# %% ../nbs/api/runs.ipynb #3e92aeba
 import ast
 import contextlib
 import difflib
@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import threading
 import time
@@ -183,21 +184,20 @@ def _imports(source: str, package: str) -> set[str]:  # modules of `package` tha
             names |= {f"{base}.{alias.name}" for alias in node.names} | {base}
     return {name.split(".")[1] for name in names if name.startswith(package + ".")}
 
-# %% ../nbs/api/runs.ipynb #7641c25b
+# %% ../nbs/api/runs.ipynb #00739fd3
 def modules(
     course: Path,  # the top folder of the course
     sources: Iterable[str],  # Python source
-) -> dict[str, str]:  # name and content of each module
-    "The modules of `cnncourse` that `sources` import, directly or through one another."
+) -> dict[str, str]:  # file name and content
+    "The modules of `cnncourse` that `sources` import, directly or through one another, with data files of the same name."
     package = course / "cnncourse"
     found: dict[str, str] = {}
     waiting = set().union(*(_imports(source, package.name) for source in sources))
     while waiting:
-        name = waiting.pop()
-        path = package / f"{name}.py"
-        if path.is_file():
-            found[name] = path.read_text(encoding="utf-8")
-            waiting |= _imports(found[name], package.name) - set(found)
+        for path in sorted(package.glob(f"{waiting.pop()}.*")):
+            found[path.name] = path.read_text(encoding="utf-8")
+            if path.suffix == ".py":
+                waiting |= {name for name in _imports(found[path.name], package.name) if f"{name}.py" not in found}
     return dict(sorted(found.items()))
 
 # %% ../nbs/api/runs.ipynb #ae10081b
@@ -467,11 +467,15 @@ def keep(course: Path, outcome: Outcome, wanted: str, changed: dict[str, object]
     seconds = round(outcome.seconds, 2)
     return Record(wanted, sha256, seconds, outcome.peak_memory, outcome.cells, now, changed)
 
-# %% ../nbs/api/runs.ipynb #f8bc031b
+# %% ../nbs/api/runs.ipynb #0c908002
 def prune(course: Path) -> list[str]:  # names of notebooks
-    "Remove executed notebooks whose source is gone."
-    known, top = notebooks(course), course / "_run" / "nbs"
-    left = {path.relative_to(top).with_suffix("").as_posix(): path for path in top.rglob("*.ipynb")}
+    "Remove executed notebooks whose source is gone, and what a killed run left; only a run that is alone may call this."
+    known, top = notebooks(course), course / "_run"
+    for folder in top.glob("progress-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for beside in [*top.glob("*/**/.*.ipynb.*"), *top.glob("results/.*.json.*")]:
+        beside.unlink(missing_ok=True)
+    left = {path.relative_to(top / "nbs").with_suffix("").as_posix(): path for path in (top / "nbs").rglob("*.ipynb")}
     gone = [name for name in left if name not in known]
     for name in gone:
         left[name].unlink()
