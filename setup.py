@@ -40,7 +40,7 @@ setuptools.setup(
     ],
     url=cfg["git_url"],
     packages=setuptools.find_packages(include=["cnncourse", "cnncourse.*"]),
-    include_package_data=True,
+    package_data={"cnncourse": ["*.toml"]},
     install_requires=requirements("requirements"),
     extras_require=extras,
     python_requires=">=" + cfg["min_python"],

@@ -1,0 +1,82 @@
+"""What the tests share: the course, its executed notebooks, its site, and the closing lines."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COURSE = Path(__file__).parents[1]
+OFFLINE = COURSE / "tests" / "offline"
+
+
+def cnncourse(*arguments, cwd=COURSE, **environment) -> subprocess.CompletedProcess:
+    "Call the command as a user does, with the network blocked."
+    env = {**os.environ, "PYTHONPATH": str(OFFLINE), "CI": "true", "COLUMNS": "200", **environment}
+    call = [sys.executable, "-m", "cnncourse.cli", *map(str, arguments)]
+    return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True)
+
+
+def notebook(*sources: str) -> str:
+    "A notebook of code cells as JSON text; the first is tagged `parameters`."
+    cells = [
+        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
+        for n, s in enumerate(sources)
+    ]
+    cells[0]["metadata"]["tags"] = ["parameters"]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "python3", "language": "python"}}
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
+
+
+@pytest.fixture
+def course(tmp_path) -> Path:
+    "A small course of its own: two notebooks, a module, a lock."
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "settings.ini").write_text("[DEFAULT]\nlib_name = cnncourse\n")
+    (tmp_path / "constraints.txt").write_text("numpy==2\n")
+    (tmp_path / "nbs/01_first.ipynb").write_text(notebook("seed = 0\nfull = False", "print(seed)"))
+    (tmp_path / "nbs/02_second.ipynb").write_text(notebook("seed = 0\nrate = 0.1", "print(rate)"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def executed() -> Path:
+    "The real course with every notebook executed, the network blocked."
+    done = cnncourse("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return COURSE
+
+
+def _first(*commands: str) -> str | None:
+    return next(filter(None, map(shutil.which, commands)), None)
+
+
+BROWSER = _first("chromium", "chromium-browser", "google-chrome")
+QUARTO = _first("quarto")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no browser here: apt-get install chromium")
+needs_quarto = pytest.mark.skipif(QUARTO is None, reason="no quarto here: conda env create -f environment.yml")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    "A headless Chromium that talks to nobody by itself."
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=flags)
+        yield chromium
+        chromium.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    "Name the curriculum lines whose lesson is still to be written; they are a plan, not a failure."
+    from cnncourse import curriculum
+
+    planned = [line.number for line in curriculum.planned(COURSE / "nbs")]
+    if planned:
+        terminalreporter.write_line(f"Curriculum lines without a lesson yet ({len(planned)}): {' '.join(planned)}")
