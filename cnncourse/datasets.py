@@ -29,7 +29,7 @@ import numpy as np
 class DataError(Exception):
     "Data that cannot be had: the message is one sentence with the reason, then what to do."
 
-# %% ../nbs/api/datasets.ipynb #dbc312e8
+# %% ../nbs/api/datasets.ipynb #c7555d39
 def _check_part(x, y, n_classes, part):
     "Raise ValueError unless `x` and `y` are pictures and labels as `Data` promises them."
     if x.ndim != 4 or x.dtype != np.uint8:
@@ -41,12 +41,12 @@ def _check_part(x, y, n_classes, part):
 
 
 def _brief(value):
-    "What `Data` prints of a value: the shape of an array, the length of a tuple."
+    "What `Data` prints of a value: the shape of an array, the length of a tuple and how it begins."
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype}"
-    return f"{len(value)}, such as {value[0]!r}" if value else "none"
+    return f"{len(value)}: {', '.join(map(str, value[:10]))[:60]}"
 
-# %% ../nbs/api/datasets.ipynb #a6a85be5
+# %% ../nbs/api/datasets.ipynb #63b0971a
 @dataclass(frozen=True, repr=False, eq=False)
 class Data:
     "Pictures and labels, divided into a training part and a test part."
@@ -71,10 +71,10 @@ class Data:
 
     def __repr__(self):
         rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "source"}
-        held = {name: value for name, value in rows.items() if value is not None and (name != "broken" or value)}
-        return "\n".join([f"Data: {self.source}", *(f"  {name:<16}{_brief(value)}" for name, value in held.items())])
+        held = [f"  {name:<16}{_brief(value)}" for name, value in rows.items() if value is not None and len(value)]
+        return "\n".join([f"Data: {self.source}", *held])
 
-# %% ../nbs/api/datasets.ipynb #85890de8
+# %% ../nbs/api/datasets.ipynb #6c1cbdc6
 def _stratified_order(y, rng):
     "Indices of all labels `y`, so ordered that each stretch holds each class in its share."
     order = rng.permutation(len(y))
@@ -83,6 +83,13 @@ def _stratified_order(y, rng):
         (of_class,) = np.nonzero(y[order] == label)
         place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)  # 0 to 1 along the order
     return order[np.argsort(place, kind="stable")]
+
+# %% ../nbs/api/datasets.ipynb #ab0fe166
+def _check_counts(**counts):
+    "Raise ValueError unless each count is None or a whole number from 0."
+    for name, value in counts.items():
+        if value is not None and (not isinstance(value, (int, np.integer)) or value < 0):
+            raise ValueError(f"{name} should be a whole number from 0, or None, not {value!r}.")
 
 
 def _sizes(total, n_train, n_test):
@@ -103,7 +110,7 @@ def _divide(y, n_train, n_test, seed):
     order = _stratified_order(y, rng)
     return rng.permutation(order[n_test : n_test + n_train]), order[:n_test]
 
-# %% ../nbs/api/datasets.ipynb #21ed1603
+# %% ../nbs/api/datasets.ipynb #f4c57a5f
 def _pair(size):
     "A size as (height, width): one whole number stands for a square."
     pair = (
@@ -121,7 +128,7 @@ def _fit(image, size):
     height, width = _pair(size)
     return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
 
-
+# %% ../nbs/api/datasets.ipynb #753f47a3
 def _to_array(image):
     "A Pillow image in mode L or RGB as an array `(c, h, w)`."
     pixels = np.asarray(image)
@@ -137,20 +144,16 @@ def _resize(x, size):
     images = (Image.fromarray(p[0] if len(p) == 1 else p.transpose(1, 2, 0)) for p in x)
     return np.stack([_to_array(_fit(image, size)) for image in images])
 
-# %% ../nbs/api/datasets.ipynb #5e79ca20
+# %% ../nbs/api/datasets.ipynb #2b7411de
 class RemoteFile(NamedTuple):
     "A file on the network, and how to know that it arrived whole."
 
     url: str  # where it is
-    sha256: str  # its SHA-256, in hexadecimal
+    name: str  # what it is called there and in the cache
     bytes: int  # its size
+    sha256: str  # its SHA-256, in hexadecimal
 
-    @property
-    def name(self):
-        "The file's own name: the last part of its address."
-        return self.url.rsplit("/", 1)[-1]
-
-
+# %% ../nbs/api/datasets.ipynb #4fece26e
 @dataclass(frozen=True)
 class Description:
     "What a data set is."
@@ -160,7 +163,7 @@ class Description:
     about: str  # one sentence
     licence: str  # who made it, and what one may do with it
     pictures: int | None  # how many there are; None: as many as you ask for
-    shape: tuple  # of a picture, `(c, h, w)`; None where it varies
+    shape: tuple  # of a picture, `(c, h, w)`, unless you ask for another size; None where it varies
     classes: tuple[str, ...]  # the names of label 0, 1, …
     files: tuple[RemoteFile, ...] = ()  # what is downloaded; nothing for an offline set
     instead: str = ""  # the offline set to use when an online one cannot be had
@@ -175,14 +178,12 @@ class Description:
         "One sentence for `Data.source`."
         return f"{self.about} {self.licence}"
 
-# %% ../nbs/api/datasets.ipynb #a4c47746
+# %% ../nbs/api/datasets.ipynb #48c6080b
 _DIGITS = tuple("0123456789")
 _CLOTHES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "trainer", "bag", "ankle boot")
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_KERAS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
-_MICROSOFT = "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/"
 
-# %% ../nbs/api/datasets.ipynb #aabe67bc
+# %% ../nbs/api/datasets.ipynb #4d61a9a0
 _OFFLINE = (
     Description(
         "digits", "Digits", "Real handwritten digits, grey, 8x8 pixels, that come with scikit-learn.",
@@ -194,44 +195,57 @@ _OFFLINE = (
     ),
     Description(
         "textures", "Textures", "Patches cut from three real grey photographs that come with scikit-image.",
-        "CC0.", None, (1, None, None), ("brick", "grass", "gravel"),
+        "CC0.", None, (1, 32, 32), ("brick", "grass", "gravel"),
     ),
     Description(
         "shapes", "Shapes", "Made pictures: one cross, circle, square or triangle each, drawn from a seed.",
-        "Drawn by cnncourse.", None, (None, None, None), ("cross", "circle", "square", "triangle"),
+        "Drawn by cnncourse.", None, (3, 64, 64), ("cross", "circle", "square", "triangle"),
     ),
 )  # fmt: skip
 
-# %% ../nbs/api/datasets.ipynb #dae19be7
+# %% ../nbs/api/datasets.ipynb #9568e50e
+_FILES = {
+    "mnist": (("mnist.npz", 11_490_434, "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"),),
+    "fashion_mnist": (
+        ("train-images-idx3-ubyte.gz", 26_421_880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+        ("train-labels-idx1-ubyte.gz", 29_515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+        ("t10k-images-idx3-ubyte.gz", 4_422_102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        ("t10k-labels-idx1-ubyte.gz", 5_148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+    ),
+    "cifar10": (
+        ("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"),
+    ),
+    "cats_dogs": (
+        ("kagglecatsanddogs_5340.zip", 824_887_076, "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"),
+    ),
+}
+_HOSTS = {
+    "mnist": "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    "fashion_mnist": "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    "cifar10": "https://cave.cs.toronto.edu/kriz/",
+    "cats_dogs": "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/",
+}
+_REMOTE = {
+    key: tuple(RemoteFile(_HOSTS[key] + name, name, size, sha) for name, size, sha in _FILES[key]) for key in _FILES
+}
+
+# %% ../nbs/api/datasets.ipynb #a5b2144b
 _ONLINE = (
     Description(
         "mnist", "MNIST", "Real handwritten digits, grey, 28x28 pixels.",
-        "LeCun and Cortes, CC BY-SA 3.0.", 70_000, (1, 28, 28), _DIGITS,
-        (RemoteFile(_KERAS + "mnist.npz", "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1", 11_490_434),),
-        "digits",
+        "LeCun and Cortes, CC BY-SA 3.0.", 70_000, (1, 28, 28), _DIGITS, _REMOTE["mnist"], "digits",
     ),
     Description(
         "fashion_mnist", "Fashion-MNIST", "Real photographs of clothes, grey, 28x28 pixels.",
-        "Zalando, MIT licence.", 70_000, (1, 28, 28), _CLOTHES,
-        (
-            RemoteFile(_KERAS + "train-images-idx3-ubyte.gz", "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", 26_421_880),
-            RemoteFile(_KERAS + "train-labels-idx1-ubyte.gz", "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", 29_515),
-            RemoteFile(_KERAS + "t10k-images-idx3-ubyte.gz", "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", 4_422_102),
-            RemoteFile(_KERAS + "t10k-labels-idx1-ubyte.gz", "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5_148),
-        ),
-        "shapes",
+        "Zalando, MIT licence.", 70_000, (1, 28, 28), _CLOTHES, _REMOTE["fashion_mnist"], "shapes",
     ),
     Description(
         "cifar10", "CIFAR-10", "Real photographs of animals and vehicles, colour, 32x32 pixels.",
-        "Krizhevsky (2009); no licence is stated.", 60_000, (3, 32, 32), _CIFAR,
-        (RemoteFile("https://cave.cs.toronto.edu/kriz/cifar-10-binary.tar.gz", "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", 170_052_171),),
-        "shapes",
+        "Krizhevsky (2009); no licence is stated.", 60_000, (3, 32, 32), _CIFAR, _REMOTE["cifar10"], "shapes",
     ),
     Description(
         "cats_dogs", "Cats and dogs", "Real photographs of cats and dogs, colour, of many sizes.",
-        "Microsoft Research; the licence is in the archive.", 25_000, (3, None, None), ("cat", "dog"),
-        (RemoteFile(_MICROSOFT + "kagglecatsanddogs_5340.zip", "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9", 824_887_076),),
-        "faces",
+        "Microsoft Research; the licence is in the archive.", 25_000, (3, None, None), ("cat", "dog"), _REMOTE["cats_dogs"], "faces",
     ),
 )  # fmt: skip
 _CATALOGUE = {d.name: d for d in _OFFLINE + _ONLINE}
@@ -257,7 +271,34 @@ def describe(
     _one_of(name, names(), "data set")
     return _CATALOGUE[name]
 
-# %% ../nbs/api/datasets.ipynb #776fa3c4
+# %% ../nbs/api/datasets.ipynb #882b19b9
+_PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "cat", "cell", "clock", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
+    "immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+
+
+def photograph_names() -> tuple[str, ...]:
+    "The names that `photograph` knows."
+    return _PHOTOGRAPHS
+
+# %% ../nbs/api/datasets.ipynb #add28846
+def photograph(
+    name: str,  # one of `photograph_names()`
+    *,
+    size: int | tuple[int, int] | None = None,  # pixels, or (height, width); None: as it is
+    gray: bool = False,  # one channel instead of three
+) -> np.ndarray:  # `(c, h, w)`, uint8, 0 to 255
+    "A photograph from scikit-image; what does not fit the shape of `size` is cut off evenly."
+    import skimage.data
+    from PIL import Image
+
+    _one_of(name, _PHOTOGRAPHS, "photograph")
+    image = Image.fromarray(getattr(skimage.data, name)())
+    image = image.convert("L") if gray else image
+    return _to_array(image if size is None else _fit(image, size))
+
+# %% ../nbs/api/datasets.ipynb #fd0d1814
 def _pool(name, x, y, n_train, n_test, size, seed):
     "A `Data` from all pictures of a set that has no division of its own."
     y = np.asarray(y, np.int64)
@@ -274,7 +315,7 @@ def _load_digits(*, n_train, n_test, size, seed):
     x = np.rint(digits.images[:, None] * (255 / 16)).astype(np.uint8)
     return _pool("digits", x, digits.target, n_train, n_test, size, seed)
 
-
+# %% ../nbs/api/datasets.ipynb #4fdc58b9
 def _load_faces(*, n_train, n_test, size, seed):
     "Patches with and without a face from scikit-image; its 0 to 1 becomes 0 to 255."
     from skimage.data import lfw_subset
@@ -282,64 +323,37 @@ def _load_faces(*, n_train, n_test, size, seed):
     x = np.rint(lfw_subset()[:, None] * 255).astype(np.uint8)
     return _pool("faces", x, np.repeat([1, 0], 100), n_train, n_test, size, seed)  # the faces come first
 
-# %% ../nbs/api/datasets.ipynb #fbfa7b8e
-def _patches(photo, columns, n, size, rng):
-    "`n` different patches `(n, 1, size, size)` of `photo`, anywhere within `columns`, and their top left corners."
-    rows, cols = photo.shape[0] - size + 1, columns.stop - columns.start - size + 1
-    if n > rows * cols:
-        raise ValueError(f"{n} patches of one texture were asked for, but there are only {rows * cols} places for one.")
-    row, col = np.divmod(rng.choice(rows * cols, n, replace=False), cols)
-    col += columns.start
-    windows = np.lib.stride_tricks.sliding_window_view(photo, (size, size))
-    return windows[row, col][:, None], np.stack([row, col], axis=1)
+# %% ../nbs/api/datasets.ipynb #986af744
+def _corners(n, rows, columns, size, rng):
+    "Top left corners `(n, 2)` of `n` different patches, anywhere within the ranges `rows` and `columns`."
+    across = len(columns) - size + 1
+    places = (len(rows) - size + 1) * across
+    if n > places:
+        raise ValueError(f"{n} patches of one texture were asked for, but there are only {places} places for one.")
+    row, column = np.divmod(rng.choice(places, n, replace=False), across)
+    return np.stack([rows.start + row, columns.start + column], axis=1)
 
 
 def _load_textures(*, n_train, n_test, size, seed):
     "Patches of brick, grass and gravel from scikit-image."
-    classes = _CATALOGUE["textures"].classes
+    about, rng, arrays = _CATALOGUE["textures"], np.random.default_rng(seed), []
     height, width = _pair(32 if size is None else size)
     if height != width or height > 128:
         raise ValueError(f"size of a texture patch should be one number from 1 to 128, not {size!r}.")
-    rng, parts = np.random.default_rng(seed), []
     for n, columns in (
-        (600 if n_train is None else n_train, slice(0, 384)),
-        (150 if n_test is None else n_test, slice(384, 512)),
+        (600 if n_train is None else n_train, range(384)),
+        (150 if n_test is None else n_test, range(384, 512)),
     ):
-        y = rng.permutation(np.arange(n) % len(classes))
+        y = rng.permutation(np.arange(n) % len(about.classes))
         x = np.empty((n, 1, height, height), np.uint8)
-        for label, name in enumerate(classes):
-            x[y == label] = _patches(photograph(name)[0], columns, np.sum(y == label), height, rng)[0]
-        parts += [x, y]
-    return Data(*parts, classes, _CATALOGUE["textures"].source)
+        for label, name in enumerate(about.classes):
+            corners = _corners(np.sum(y == label), range(512), columns, height, rng)
+            windows = np.lib.stride_tricks.sliding_window_view(photograph(name)[0], (height, height))
+            x[y == label, 0] = windows[tuple(corners.T)]
+        arrays += [x, y]
+    return Data(*arrays, about.classes, about.source)
 
-# %% ../nbs/api/datasets.ipynb #6f7a28ad
-_PHOTOGRAPHS = (
-    "astronaut", "brick", "camera", "cat", "cell", "clock", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
-    "immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text",
-)  # fmt: skip
-
-
-def photograph_names() -> tuple[str, ...]:
-    "The names that `photograph` knows."
-    return _PHOTOGRAPHS
-
-
-def photograph(
-    name: str,  # one of `photograph_names()`
-    *,
-    size: int | tuple[int, int] | None = None,  # pixels, or (height, width); None: as it is
-    gray: bool = False,  # one channel instead of three
-) -> np.ndarray:  # `(c, h, w)`, uint8, 0 to 255
-    "A photograph from scikit-image; what does not fit the shape of `size` is cut off evenly."
-    import skimage.data
-    from PIL import Image
-
-    _one_of(name, _PHOTOGRAPHS, "photograph")
-    image = Image.fromarray(getattr(skimage.data, name)())
-    image = image.convert("L") if gray else image
-    return _to_array(image if size is None else _fit(image, size))
-
-# %% ../nbs/api/datasets.ipynb #432de71c
+# %% ../nbs/api/datasets.ipynb #e0dbb932
 _COLOURS = {
     "red": (215, 55, 50), "green": (60, 170, 75), "blue": (70, 100, 215),
     "yellow": (225, 205, 60), "purple": (160, 70, 190), "orange": (235, 140, 45),
@@ -351,7 +365,7 @@ _PLACES = (
     ("in the lower left", "at the bottom", "in the lower right"),
 )
 
-
+# %% ../nbs/api/datasets.ipynb #f5c84314
 def _cross(dx, dy, r):
     "True on a cross with arms a third as thick as they are long."
     dx, dy = np.abs(dx), np.abs(dy)
@@ -375,7 +389,7 @@ def _triangle(dx, dy, r):
 
 _RULES = (_cross, _circle, _square, _triangle)
 
-# %% ../nbs/api/datasets.ipynb #903b0a52
+# %% ../nbs/api/datasets.ipynb #e683b56d
 class Shapes(NamedTuple):
     "Pictures of shapes with all that is known about them."
 
@@ -385,7 +399,7 @@ class Shapes(NamedTuple):
     masks: np.ndarray  # `(n, h, w)`, bool: True on the shape
     sentences: tuple[str, ...]  # one for each picture
 
-
+# %% ../nbs/api/datasets.ipynb #b47d6431
 def _draw(y, centre, r, size):
     "Masks `(n, size, size)` of shapes with labels `y`, centres `(n, 2)` as x, y, and half widths `r`."
     pixel = np.arange(size, dtype=np.float32) + 0.5  # the centres of the pixels
@@ -421,42 +435,39 @@ def _sentence(colour, shape, place):
     "An English sentence, such as `a red circle in the upper left`."
     return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape} {place}"
 
-# %% ../nbs/api/datasets.ipynb #a28d2fa9
+# %% ../nbs/api/datasets.ipynb #bc8fa08a
 def shapes(
     n: int,  # how many pictures
     *,
-    size: int = 64,  # height and width in pixels, at least 16
-    color: bool = True,  # three channels and six colours; else one channel and two greys
+    size: int = 64,  # height and width in pixels
+    gray: bool = False,  # one channel and two greys instead of three channels and six colours
     noise: int = 8,  # each pixel moves by up to this much, 0 to 60
     seed: int = 0,  # the same seed draws the same pictures
 ) -> Shapes:
     "Draw `n` pictures of one cross, circle, square or triangle each, as even in number as can be."
-    for name, value, low, high in (("n", n, 0, np.inf), ("size", size, 16, np.inf), ("noise", noise, 0, 60)):
+    for name, value, low, high in (("n", n, 0, 10**7), ("size", size, 16, 4096), ("noise", noise, 0, 60)):
         if not isinstance(value, (int, np.integer)) or not low <= value <= high:
-            limits = f"from {low} to {high}" if high < np.inf else f"of at least {low}"
-            raise ValueError(f"{name} should be a whole number {limits}, not {value!r}.")
-    rng, palette = np.random.default_rng(seed), _COLOURS if color else _GREYS
+            raise ValueError(f"{name} should be a whole number from {low} to {high}, not {value!r}.")
+    rng, palette = np.random.default_rng(seed), _GREYS if gray else _COLOURS
     y = rng.permutation(np.arange(n) % len(_RULES))
     r = rng.uniform(size / 8, size / 4, n).astype(np.float32)
     centre = rng.uniform(r[:, None], size - r[:, None], (n, 2)).astype(np.float32)
     colour = rng.integers(0, len(palette), n)
-    front = np.array(list(palette.values()))[colour] + rng.integers(-15, 16, (n, 1 + 2 * color))
+    front = np.array(list(palette.values()))[colour] + rng.integers(-15, 16, (n, 1 if gray else 3))
     masks = _draw(y, centre, r, size)
     x = _paint(masks, front, rng.integers(10, 70, n), noise, rng)
-    col, row = np.minimum(centre * 3 / size, 2).astype(int).T  # in which third the centre lies
-    of = (list(palette), _CATALOGUE["shapes"].classes)
-    sentences = tuple(
-        _sentence(of[0][c], of[1][k], _PLACES[i][j]) for c, k, i, j in zip(colour, y, row, col, strict=True)
-    )
+    words, third = (list(palette), _CATALOGUE["shapes"].classes), np.minimum(centre * 3 / size, 2).astype(int)
+    said = zip(colour, y, third, strict=True)
+    sentences = tuple(_sentence(words[0][c], words[1][k], _PLACES[row][col]) for c, k, (col, row) in said)
     return Shapes(x, y, _boxes(masks), masks, sentences)
 
-# %% ../nbs/api/datasets.ipynb #9e81c57f
-def _load_shapes(*, n_train, n_test, size, seed, color=True, noise=8):
+# %% ../nbs/api/datasets.ipynb #f096632c
+def _load_shapes(*, n_train, n_test, size, seed, gray=False, noise=8):
     "Two independent draws of `shapes`: 2,000 pictures to train and 500 to test, unless told otherwise."
     counts = 2000 if n_train is None else n_train, 500 if n_test is None else n_test
     size = 64 if size is None else size
     train, test = (
-        shapes(n, size=size, color=color, noise=noise, seed=s)
+        shapes(n, size=size, gray=gray, noise=noise, seed=s)
         for n, s in zip(counts, np.random.SeedSequence(seed).spawn(2), strict=True)
     )
     extra = {
@@ -483,7 +494,7 @@ def _size(path):
     "The bytes in a file; 0 where there is none."
     return path.stat().st_size if path.exists() else 0
 
-# %% ../nbs/api/datasets.ipynb #b92de0b6
+# %% ../nbs/api/datasets.ipynb #9fa37272
 def _receive(url, part, progress):
     "Write what `url` sends to `part`, going on from what is there; True if it went on, False if it began anew."
     import requests
@@ -508,7 +519,7 @@ def _receive(url, part, progress):
                     progress(have, total)
     return resumed
 
-
+# %% ../nbs/api/datasets.ipynb #7d81e614
 def _complete(url, path, sha256, progress):
     "Have the whole file at `path`: what is missing is received, checked on the disk, and put in place in one step."
     part = path.with_name(path.name + ".part")
@@ -521,13 +532,13 @@ def _complete(url, path, sha256, progress):
                 raise _WrongFile(f"its SHA-256 is {found[:12]}… instead of {sha256[:12]}…")
     os.replace(part, path)
 
-# %% ../nbs/api/datasets.ipynb #e79911f3
+# %% ../nbs/api/datasets.ipynb #7e6dbe9a
 class _WrongFile(Exception):
     "The server sent a whole file, but another one."
 
 
 def _reason(error, url, path):
-    "Why a download failed, and what may help, each as part of a sentence."
+    "Why a download failed, and what may help, each as a part of a sentence."
     import requests
     import urllib3
 
@@ -541,18 +552,20 @@ def _reason(error, url, path):
     if isinstance(error, urllib3.exceptions.HTTPError):
         have = _size(path.with_name(path.name + ".part"))
         return f"the connection broke off after {have:,} bytes", "run this again to go on from there"
-    if isinstance(
-        error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema)
-    ):
-        return f"{url} is not an address", "correct CNNCOURSE_MIRROR"
-    if isinstance(error, requests.RequestException):
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the certificate of {host} is not trusted", "ask who runs your network"
+    if isinstance(error, requests.ConnectionError):
         return f"no network: {host} cannot be reached", "connect to the network"
+    if isinstance(error, requests.RequestException):
+        return f"{url} is not a usable address", "correct CNNCOURSE_MIRROR"
+    return _disk_reason(error, path.parent)
+
+# %% ../nbs/api/datasets.ipynb #3b65bf46
+def _disk_reason(error, folder):
+    "Why the disk did not take a file, and what may help."
     if error.errno == ENOSPC:
-        return (
-            f"no space left on the disk of {path.parent}",
-            "free some, or set CNNCOURSE_CACHE to a folder on another disk",
-        )
-    return f"{path.parent} cannot be used: {error.strerror}", "set CNNCOURSE_CACHE to a folder that you may write to"
+        return f"no space left on the disk of {folder}", "free some, or set CNNCOURSE_CACHE to a folder on another disk"
+    return f"{folder} cannot be used: {error.strerror}", "set CNNCOURSE_CACHE to a folder that you may write to"
 
 # %% ../nbs/api/datasets.ipynb #1173fa0d
 def fetch(
@@ -583,7 +596,7 @@ def fetch(
         raise DataError(f"{title or path.name} cannot be downloaded ({why}); {remedy}.") from None
     return path
 
-# %% ../nbs/api/datasets.ipynb #c49860f7
+# %% ../nbs/api/datasets.ipynb #ed52c68a
 def cache_folder(
     cache: str | Path | None = None,  # a folder to use instead of the usual one
 ) -> Path:
@@ -593,12 +606,12 @@ def cache_folder(
     chosen = cache or os.environ.get("CNNCOURSE_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("cnncourse") / "datasets"
 
-
+# %% ../nbs/api/datasets.ipynb #cf463a4c
 def download(
     name: str,  # an online set
     *,
     force: bool = False,  # download it even if it is there
-    progress: Callable | None = None,  # called with the bytes so far and in all, for each file
+    progress: Callable | None = None,  # called with the bytes of the set so far and in all
     cache: str | Path | None = None,  # see `cache_folder`
     base_url: str
     | None = None,  # a mirror that holds `NAME/FILE`; by default `CNNCOURSE_MIRROR`, else the set's own address
@@ -608,20 +621,15 @@ def download(
     if not about.files:
         raise DataError(f"{about.title} needs no download; load it straight away.")
     folder, mirror = cache_folder(cache) / name, base_url or os.environ.get("CNNCOURSE_MIRROR")
+    said, done, total = {"title": about.title, "instead": about.instead}, 0, sum(file.bytes for file in about.files)
     for file in about.files:
         url = f"{mirror.rstrip('/')}/{name}/{file.name}" if mirror else file.url
-        fetch(
-            url,
-            folder / file.name,
-            file.sha256,
-            title=about.title,
-            instead=about.instead,
-            force=force,
-            progress=progress,
-        )
+        step = progress and partial(lambda before, have, _: progress(before + have, total), done)
+        fetch(url, folder / file.name, file.sha256, force=force, progress=step, **said)
+        done += file.bytes
     return folder
 
-# %% ../nbs/api/datasets.ipynb #6a267fbc
+# %% ../nbs/api/datasets.ipynb #deef077a
 @dataclass(frozen=True)
 class Status:
     "What the cache holds of one set."
@@ -633,7 +641,7 @@ class Status:
     path: Path | None  # its folder; None for an offline set
     source: str  # which data it is
 
-
+# %% ../nbs/api/datasets.ipynb #4d6c8df0
 def status(
     cache: str | Path | None = None,  # see `cache_folder`
 ) -> list[Status]:
@@ -646,7 +654,7 @@ def status(
         records.append(Status(about.name, about.kind, cached, size, path, about.source))
     return records
 
-
+# %% ../nbs/api/datasets.ipynb #40de64a0
 def clear(
     name: str,  # an online set
     cache: str | Path | None = None,  # see `cache_folder`
@@ -662,7 +670,7 @@ def clear(
         raise DataError(f"{path} cannot be removed ({error.strerror}); remove it by hand.") from None
     return freed
 
-# %% ../nbs/api/datasets.ipynb #ffc1ac63
+# %% ../nbs/api/datasets.ipynb #d51b081b
 def _idx(path):
     "The array in a file of the MNIST format: two zeros, type, number of axes, their lengths, then the bytes."
     raw = gzip.decompress(path.read_bytes())
@@ -681,7 +689,7 @@ def _read_fashion_mnist(folder):
     x_train, y_train, x_test, y_test = (_idx(folder / file.name) for file in _CATALOGUE["fashion_mnist"].files)
     return [x_train[:, None], y_train, x_test[:, None], y_test]
 
-
+# %% ../nbs/api/datasets.ipynb #3435240c
 def _read_cifar10(folder):
     "Pictures and labels to train, then to test: each record is a label, then 1,024 reds, greens and blues."
     parts = []
@@ -740,7 +748,7 @@ def _picture(file, size, gray):
         image.draft(None, (max(size), max(size)))  # a large JPEG is decoded at a half, quarter or eighth
         return _to_array(_fit(_plain(ImageOps.exif_transpose(image), gray), size))
 
-# %% ../nbs/api/datasets.ipynb #4e681705
+# %% ../nbs/api/datasets.ipynb #ca0dd2b9
 def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, source):
     "A `Data` from files `names` with labels `y`; broken ones are skipped and listed."
     if n_train is not None:
@@ -762,7 +770,7 @@ def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, s
     train = n_test + rng.permutation(n_train)
     return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=tuple(sorted(broken)))
 
-
+# %% ../nbs/api/datasets.ipynb #147154ab
 def from_folder(
     path: str | Path,  # a folder with one folder of pictures for each class
     *,
@@ -774,18 +782,17 @@ def from_folder(
 ) -> Data:
     "Read a tree of pictures: the first folder below `path` is the class. `Data.broken` lists the files that cannot be read."
     path = Path(path)
+    _check_counts(n_train=n_train, n_test=n_test)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give the folder that holds one folder of pictures for each class.")
-    files = sorted(p for p in path.glob("*/**/*") if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+    files = [p.relative_to(path) for p in sorted(path.glob("*/**/*")) if p.suffix.lower() in _SUFFIXES]
+    files = [p for p in files if not any(part.startswith(".") for part in p.parts)]  # nothing hidden
     if not files:
         raise DataError(f"{path} holds no folders of pictures; put those of each class into a folder of its own.")
-    labels = [p.relative_to(path).parts[0] for p in files]
-    classes, y = np.unique(labels, return_inverse=True)
+    classes, y = np.unique([p.parts[0] for p in files], return_inverse=True)
+    about = {"classes": tuple(map(str, classes)), "source": f"Pictures from the folder {path.name}."}
     parts = {"n_train": n_train, "n_test": n_test, "seed": seed}
-    source = f"{len(files)} pictures from the folder {path.name}."
-    return _from_files(
-        files, y, lambda p: p, size=_pair(size), gray=gray, classes=tuple(map(str, classes)), source=source, **parts
-    )
+    return _from_files(files, y, path.joinpath, size=_pair(size), gray=gray, **parts, **about)
 
 # %% ../nbs/api/datasets.ipynb #1c9c2603
 def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
@@ -798,7 +805,7 @@ def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
         read = lambda name: io.BytesIO(archive.read(name))  # noqa: E731
         return _from_files(names, y, read, size=_pair(64 if size is None else size), gray=gray, **parts)
 
-# %% ../nbs/api/datasets.ipynb #59bf9903
+# %% ../nbs/api/datasets.ipynb #21ee738d
 _LOADERS = {
     "digits": _load_digits,
     "faces": _load_faces,
@@ -806,10 +813,10 @@ _LOADERS = {
     "shapes": _load_shapes,
     "cats_dogs": _load_cats_dogs,
 }
-_OPTIONS = {"shapes": ("color", "noise"), "cats_dogs": ("gray",)}
+_OPTIONS = {"shapes": ("gray", "noise"), "cats_dogs": ("gray",)}
 _WHERE = ("cache", "base_url", "progress", "force")  # of the sets that are downloaded
 
-
+# %% ../nbs/api/datasets.ipynb #f1571c06
 def load(
     name: str,  # one of `names()`
     *,
@@ -818,13 +825,11 @@ def load(
     | None = None,  # how many for the test; None: the set's own test part, or a fifth (shapes 500, textures 150)
     size: int | tuple[int, int] | None = None,  # of each picture in pixels, or (height, width); None: the set's own
     seed: int = 0,  # chooses, divides and draws
-    **options,  # shapes: `color`, `noise`; cats_dogs: `gray`; online sets: `cache`, `base_url`, `progress`, `force`
+    **options,  # shapes: `gray`, `noise`; cats_dogs: `gray`; online sets: `cache`, `base_url`, `progress`, `force`
 ) -> Data:
     "A data set as a training part and a test part. An online one is downloaded when it is not in the cache."
     describe(name)
-    for what, value in (("n_train", n_train), ("n_test", n_test)):
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 0):
-            raise ValueError(f"{what} should be a whole number from 0, or None, not {value!r}.")
+    _check_counts(n_train=n_train, n_test=n_test)
     if size is not None:
         _pair(size)
     known = _OPTIONS.get(name, ()) + (_WHERE if describe(name).files else ())
