@@ -1,0 +1,37 @@
+-- Shared by Quarto and pandoc. A quote with a bold lead ("> **Note.** …") becomes a callout, the curriculum numbers of a heading
+-- ("## Stride [T2.8]") become anchors with that name, and a wide table scrolls in a box of its own.
+
+local kinds = { note = "note", warning = "warning", claim = "claim", verdict = "claim", try = "try", exercise = "try" }
+
+local function callout(quote)
+  local first = quote.content[1]
+  local lead = first and first.t == "Para" and first.content[1]
+  if not (lead and lead.t == "Strong") then return nil end
+  local word = pandoc.utils.stringify(lead):match("^%a+") or "note"
+  first.content[1] = pandoc.Span(lead.content, { class = "remark-lead" })
+  return pandoc.Div(quote.content, { class = "remark remark-" .. (kinds[word:lower()] or "note"), role = "note" })
+end
+
+local seen = {}
+
+local function tag_numbers(header)
+  local anchors = pandoc.Inlines({})
+  local inlines = header.content:map(function(inline)
+    local number = inline.t == "Str" and inline.text:match("^%[([TWC]%d+%.%d+)%]$")
+    if not number then return inline end
+    if not seen[number] then
+      seen[number] = true
+      anchors:insert(pandoc.Span({}, { id = number }))
+    end
+    return pandoc.Span({ pandoc.Str(number) }, { class = "number" })
+  end)
+  header.content = inlines
+  if #anchors == 0 then return header end
+  return { pandoc.Div({ pandoc.Plain(anchors) }, { class = "anchors" }), header }
+end
+
+local function box(tbl)
+  return pandoc.Div({ tbl }, { class = "table-box", tabindex = "0", role = "region", ["aria-label"] = "Table" })
+end
+
+return { { BlockQuote = callout, Header = tag_numbers, Table = box } }
