@@ -687,7 +687,7 @@ def _read(course: Path, names: list[str], summary: Summary) -> dict[str, dict]: 
             summary.failed.append(Outcome(name, error=str(error)))
     return found
 
-# %% ../nbs/api/runs.ipynb #fd6506b9
+# %% ../nbs/api/runs.ipynb #1b2e0386
 def run(
     course: Path,  # the top folder of the course
     names: Iterable[str] = (),  # which notebooks; nothing means all
@@ -704,8 +704,10 @@ def run(
     found = _read(course, choose(course, names), summary)
     changed = assign({name: parameters(notebook) for name, notebook in found.items()}, given, full)
     with _alone(course):
-        prune(course)
-        known = {name: record for name, record in records(course).items() if name in notebooks(course)}
+        gone = prune(course)
+        known = {name: record for name, record in records(course).items() if name not in gone}
+        if gone:
+            remember(course, known)
         summary.current = [
             name for name in found if not force and is_current(course, name, known.get(name), changed[name])
         ]

@@ -11,13 +11,13 @@ import pytest
 
 COURSE = Path(__file__).parents[1]
 OFFLINE = COURSE / "tests" / "offline"
+COMMAND = str(Path(sys.executable).with_name("cnncourse"))
 
 
 def cnncourse(*arguments, cwd=COURSE, **environment) -> subprocess.CompletedProcess:
     "Call the command as a user does, with the network blocked."
     env = {**os.environ, "PYTHONPATH": str(OFFLINE), "CI": "true", "COLUMNS": "200", **environment}
-    call = [sys.executable, "-m", "cnncourse.cli", *map(str, arguments)]
-    return subprocess.run(call, cwd=cwd, env=env, capture_output=True, text=True)
+    return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True)
 
 
 def notebook(*sources: str) -> str:
