@@ -219,7 +219,18 @@ def _bar(name: str):  # a bar of bytes on a terminal; nothing elsewhere, where t
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
-# %% ../nbs/api/cli.ipynb #3ec6d191
+# %% ../nbs/api/cli.ipynb #b83af84b
+def _known(names: list[str]) -> list[str]:  # the same names, all of them looked up before anything is done
+    from cnncourse import datasets
+
+    for name in names:
+        try:
+            datasets.describe(name)
+        except ValueError as error:
+            raise runs.UsageError(str(error)) from None
+    return names
+
+# %% ../nbs/api/cli.ipynb #58b9ff10
 @data_app.command("get")
 def data_get(
     names: Annotated[list[str], typer.Argument(help="Data sets, as `cnncourse data list` names them.")],
@@ -228,7 +239,7 @@ def data_get(
     "Fetch data sets into the cache; what was cut off goes on where it stopped."
     from cnncourse import datasets
 
-    for name in names:
+    for name in _known(names):
         with _bar(name) as advance:
             folder = datasets.download(name, force=force, progress=advance)
         _say(f"{name}: {folder}")
@@ -239,7 +250,7 @@ def data_clear(names: Annotated[list[str], typer.Argument(help="Data sets to rem
     "Remove data sets from the cache."
     from cnncourse import datasets
 
-    for name in names:
+    for name in _known(names):
         datasets.clear(name)
         _say(f"{name}: removed from {datasets.cache_folder()}")
 

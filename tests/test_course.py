@@ -1,0 +1,63 @@
+"""The whole course, as CI proves it: every cell of every notebook executed without network, and the site built from that."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import OFFLINE, cnncourse
+
+from cnncourse import runs
+
+
+def test_the_network_is_really_blocked():
+    code = "import urllib.request; urllib.request.urlopen('http://192.0.2.1', timeout=5)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(OFFLINE)}, capture_output=True, text=True
+    )
+    assert "The tests block the network, and this code wanted 192.0.2.1." in done.stderr
+
+
+def test_every_notebook_was_executed(executed):
+    assert runs.outdated(executed) == []
+
+
+def test_every_cell_of_every_notebook_was_executed(executed):
+    for name in runs.notebooks(executed):
+        cells = json.loads(runs.executed(executed, name).read_text())["cells"]
+        skipped = [
+            c["source"]
+            for c in cells
+            if c["cell_type"] == "code" and "".join(c["source"]).strip() and not c["execution_count"]
+        ]
+        assert skipped == [], name
+
+
+def test_nothing_changed_runs_nothing(executed):
+    done = cnncourse("run")
+    assert done.stdout.strip() == f"All {len(runs.notebooks(executed))} notebooks are current."
+
+
+@pytest.fixture(scope="session")
+def site(executed):
+    done = cnncourse("site")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return executed / "_docs"
+
+
+def test_the_site_has_a_page_for_every_notebook(executed, site):
+    assert (site / "index.html").is_file()
+    pages = {path.stem for path in site.rglob("*.html")}
+    assert {name.rsplit("/", 1)[-1] for name in runs.notebooks(executed)} <= pages
+
+
+def test_no_page_asks_another_host(site):
+    from cnncourse.site import check_links
+
+    assert check_links(site) == []
+
+
+def test_the_site_wants_executed_notebooks(course):
+    done = cnncourse("site", cwd=course)
+    assert done.returncode == 1
+    assert "First: cnncourse run" in done.stderr

@@ -1,0 +1,26 @@
+"""The wheel, installed where nothing else is, imports."""
+
+import os
+import subprocess
+import sys
+import venv
+
+from conftest import COURSE
+
+
+def test_the_wheel_installs_and_imports_in_a_clean_environment(tmp_path):
+    quiet = {"check": True, "capture_output": True, "text": True}
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, COURSE], **quiet)
+    (wheel,) = tmp_path.glob("cnncourse-*.whl")
+    venv.create(tmp_path / "clean", with_pip=True)
+    python = tmp_path / "clean/bin/python"
+    locked = {**os.environ, "PIP_CONSTRAINT": str(COURSE / "constraints.txt")}
+    subprocess.run([python, "-m", "pip", "install", "-q", wheel], env=locked, **quiet)
+    modules = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
+    code = f"import importlib; [importlib.import_module('cnncourse.' + m) for m in {modules}]"
+    subprocess.run([python, "-c", code], cwd=tmp_path, **quiet)
+    code = "from cnncourse import curriculum, datasets; print(len(curriculum.lines()), datasets.load('digits').x_train.dtype)"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, **quiet)
+    assert done.stdout.split()[1] == "uint8"
+    shown = subprocess.run([python.with_name("cnncourse"), "--help"], cwd=tmp_path, **quiet)
+    assert "Usage: cnncourse" in shown.stdout

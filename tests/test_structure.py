@@ -1,0 +1,211 @@
+"""The rooms: who imports whom, which notebook makes which module, and what each notebook must have."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import COURSE
+
+from cnncourse import runs
+
+# Which of our modules each may import. A module that is not listed here may not exist.
+MAY_IMPORT = {
+    **dict.fromkeys(
+        [
+            "scaling",
+            "convolution",
+            "figures",
+            "training",
+            "exercises",
+            "claims",
+            "datasets",
+            "augmentation",
+            "curriculum",
+            "runs",
+        ],
+        (),
+    ),
+    "pooling": ("convolution",),
+    "networks": ("convolution", "pooling"),
+    "architectures": ("networks",),
+    "transfer": ("networks", "training"),
+    "anomaly": ("scaling", "networks", "training", "transfer"),
+    "site": ("runs",),
+    "grading": ("exercises", "figures", "runs"),
+}
+MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
+NOTEBOOKS = runs.notebooks(COURSE)
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", *patterns], cwd=COURSE, capture_output=True, text=True, check=True
+    )
+    return [COURSE / name for name in listed.stdout.split("\0") if name]
+
+
+def source(name: str) -> dict:
+    return runs.read_notebook(NOTEBOOKS[name])
+
+
+def exported(notebook: dict) -> str | None:  # the module that a notebook makes
+    found = re.search(r"^#\|\s*default_exp\s+(\S+)", "\n".join(runs.code(notebook)), re.M)
+    return found and found[1]
+
+
+# Modules
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "cli"])
+def test_a_module_imports_only_what_it_may(module):
+    imported = runs._imports((COURSE / f"cnncourse/{module}.py").read_text(), "cnncourse") & set(MODULES)
+    assert imported <= set(MAY_IMPORT[module])
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_importing_a_module_loads_no_framework(module):
+    code = f"import sys, cnncourse.{module}; print(sorted({{'torch', 'tensorflow', 'keras'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_module_has_its_notebook():
+    made = {exported(source(name)) for name in NOTEBOOKS}
+    assert set(MODULES) <= made
+
+
+def test_a_module_has_the_name_of_its_notebook():
+    for name in NOTEBOOKS:
+        module, last = exported(source(name)), name.rsplit("/", 1)[-1]
+        assert module in (None, last, re.sub(r"^\d+_", "", last)), name
+
+
+def test_no_name_is_exported_twice():
+    homes = {}
+    for module in MODULES:
+        tree = ast.parse((COURSE / f"cnncourse/{module}.py").read_text())
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "__all__":
+                for name in ast.literal_eval(node.value):
+                    homes.setdefault(name, []).append(module)
+    # every command line has its `main`, and two modules may speak of different things by one verb of the command
+    assert {name: where for name, where in homes.items() if len(where) > 1 and "cli" not in where} == {}
+
+
+# Notebooks
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_has_its_parameters(name):
+    assert {"seed", "full"} <= set(runs.parameters(source(name)))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_begins_with_a_title_and_a_sentence(name):
+    first = "".join(source(name)["cells"][0]["source"])
+    assert re.match(r"# .+\n\n> .+\.(\n\n|$)", first), first
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_an_exporting_notebook_ends_with_the_hidden_export(name):
+    if exported(source(name)):
+        assert runs.code(source(name))[-1].split() == ["#|", "hide", "import", "nbdev", "nbdev.nbdev_export()"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_plain_markdown(name):
+    prose = ["".join(c["source"]) for c in source(name)["cells"] if c["cell_type"] == "markdown"]
+    for text in prose:
+        bare = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)
+        assert not re.search(r"^:::|\{#[\w-]+\}|(?<![\w@])@(fig|tbl|sec|eq)-", bare, re.M), text
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_exported_cells_are_short(name):
+    for cell in runs.code(source(name)):
+        if re.match(r"#\|\s*exports?\b", cell):
+            assert len(cell.splitlines()) <= 40, cell.splitlines()[1]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_exported_name_is_tested_in_its_notebook(name):
+    cells = runs.code(source(name))
+    public = set()
+    for cell in cells:
+        if re.match(r"#\|\s*exports?\b", cell):
+            # a class without methods is a record: the test of the function that returns it tests it
+            acts = [n for n in ast.parse(cell).body if isinstance(n, ast.FunctionDef) or _has_methods(n)]
+            public |= {node.name for node in acts if not node.name.startswith("_")}
+    shown = "\n".join(cell for cell in cells if not re.match(r"#\|\s*exports?\b", cell))
+    commands = name == "api/cli"  # a command is tested by its name on the command line
+    untested = [n for n in sorted(public) if not re.search(rf"\b{n}\b", shown)]
+    assert untested == [] or (commands and set(untested) <= {"main", "data_list", "data_get", "data_clear", "lab"})
+
+
+def _has_methods(node: ast.AST) -> bool:
+    methods = [n.name for n in getattr(node, "body", ()) if isinstance(n, ast.FunctionDef)]
+    return isinstance(node, ast.ClassDef) and any(not name.startswith("_") for name in methods)
+
+
+# The repository
+
+
+def test_no_outputs_in_git():
+    for path in tracked("*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), path
+
+
+def test_export_and_clean_change_nothing(tmp_path):
+    for path in {*tracked(), *NOTEBOOKS.values()}:
+        if path.is_file():
+            copy = tmp_path / path.relative_to(COURSE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for command in ("nbdev_clean", "nbdev_export"):
+        call = str(Path(sys.executable).with_name(command))
+        subprocess.run([call], cwd=tmp_path, check=True, capture_output=True)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    changed = sorted(
+        str(path.relative_to(tmp_path)) for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+    )
+    assert changed == [], "run `make export` and commit what it changes"
+
+
+def test_every_installed_package_is_in_the_lock():
+    from importlib import metadata
+
+    from packaging.utils import canonicalize_name
+
+    lock = (COURSE / "constraints.txt").read_text()
+    locked = {canonicalize_name(name) for name in re.findall(r"^([\w.-]+)==", lock, re.M)}
+    needed, waiting = set(), ["cnncourse"]
+    while waiting:  # what cnncourse[all] pulls in, not what somebody installed beside it
+        name = waiting.pop()
+        for text in metadata.requires(name) or ():
+            requirement = _requirement(text, everything=name == "cnncourse")
+            if requirement and requirement not in needed:
+                needed.add(requirement)
+                waiting.append(requirement)
+    assert needed - locked == set()
+
+
+def _requirement(text: str, everything: bool) -> str | None:  # the package, if it is wanted here and installed
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    requirement = Requirement(text)
+    wanted = requirement.marker is None or requirement.marker.evaluate({"extra": "all" if everything else ""})
+    try:
+        metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return None
+    return canonicalize_name(requirement.name) if wanted else None
