@@ -395,18 +395,18 @@ def _tidy(notebook: dict) -> str:  # the executed notebook as JSON, without this
         cell.metadata.pop("papermill", None)
     return nbformat.writes(notebook) + "\n"
 
-# %% ../nbs/api/runs.ipynb #0c87b19a
+# %% ../nbs/api/runs.ipynb #04e19f20
 def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]:  # for papermill; they fill `held`
     report = Path(progress) / f"{name.replace('/', '__')}.json" if progress else None
 
     def notebook_starts(notebook):
-        held["notebook"] = notebook
+        held.update(notebook=notebook, cells=len(notebook.cells))
 
     def cell_starts(cell, cell_index):
         held["cell"] = cell_index + 1
         if report and report.parent.is_dir():
             with contextlib.suppress(OSError):  # the display is not worth a failure
-                write_whole(report, json.dumps([cell_index + 1, len(held["notebook"].cells)]))
+                write_whole(report, json.dumps([cell_index + 1, held["cells"]]))
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
@@ -419,7 +419,7 @@ def _kernel(folder: str) -> dict[str, object]:  # for papermill: which kernel, r
     quiet = ["--IPKernelApp.log_level=50"]
     return {"kernel_name": "python3", "language": "python", "config": config, "extra_arguments": quiet}
 
-# %% ../nbs/api/runs.ipynb #5d50ad34
+# %% ../nbs/api/runs.ipynb #6cfc1644
 def execute(
     name: str,  # the notebook's name
     notebook: dict,  # its JSON
@@ -448,7 +448,7 @@ def execute(
     finally:
         memory.stopped.set()
     done = held.get("notebook", nbformat.from_dict(notebook))
-    outcome.notebook, outcome.cells, outcome.peak_memory = _tidy(done), len(done.cells), memory.peak
+    outcome.notebook, outcome.cells, outcome.peak_memory = _tidy(done), held.get("cells", len(done.cells)), memory.peak
     outcome.seconds = time.perf_counter() - started
     return outcome
 
@@ -513,7 +513,7 @@ class PlainDisplay(Display):
         how = f"failed in cell {outcome.failed_cell}" if outcome.error else "done"
         self.write(f"{outcome.name}: {how} after {outcome.seconds:.1f} s ({self.done} of {self.total})")
 
-# %% ../nbs/api/runs.ipynb #3e82a803
+# %% ../nbs/api/runs.ipynb #f990d07b
 class LiveDisplay(Display):
     "A table that changes in place: state, cell k of n and seconds of each notebook."
 
@@ -521,7 +521,7 @@ class LiveDisplay(Display):
         from rich.live import Live
 
         self.rows, self.since = {}, {}
-        self.live = Live(console=console, get_renderable=self.table, refresh_per_second=4)
+        self.live = Live(console=console, get_renderable=self.table, refresh_per_second=4, transient=True)
 
     def table(self):
         from rich.table import Table
