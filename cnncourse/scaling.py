@@ -25,7 +25,7 @@ def scale_or_one(
     constant = np.equal(low, high) | np.equal(scale, 0)  # a spread too small for floats also comes out as 0
     return np.where(constant, 1.0, scale)
 
-# %% ../nbs/01_scaling.ipynb #e8d10f89
+# %% ../nbs/01_scaling.ipynb #eb110420
 def averaged_axes(
     ndim: int,  # 2 for a table (n, features), 4 for images (n, c, h, w)
     per: str
@@ -42,7 +42,7 @@ def averaged_axes(
         raise ValueError(f"expected per to be one of {list(choices)} for {ndim} axes, received {per!r}")
     return choices[per]
 
-# %% ../nbs/01_scaling.ipynb #067d9937
+# %% ../nbs/01_scaling.ipynb #1721f67c
 def _check_like_fit(
     shape: tuple,  # what was given to transform
     fit_shape: tuple,  # what fit saw, without the batch axis
@@ -60,7 +60,7 @@ def _check_like_fit(
     if not alike:
         raise ValueError(f"expected an array ({', '.join(map(str, expected))}) as in fit, received shape {shape}")
 
-
+# %% ../nbs/01_scaling.ipynb #c684bc3c
 def _read(
     scaler: BaseEstimator,  # the scaler that was called
     X: np.ndarray,  # what it was called with
@@ -151,7 +151,7 @@ class MinMaxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         low, high = self.feature_range
         return (self.data_min_ + (X - low) / (high - low) * self.data_range_).astype(X.dtype)
 
-# %% ../nbs/01_scaling.ipynb #11310485
+# %% ../nbs/01_scaling.ipynb #1b611774
 def _check_layout(
     shape: tuple,  # of one image or of a batch
 ):
@@ -163,7 +163,7 @@ def _check_layout(
         hint = "; are the channels last? to_channels_first moves them" if shape[-1] in (1, 3, 4) else hint
         raise ValueError(f"expected 1, 3 or 4 channels on axis {len(shape) - 3}, received shape {shape}{hint}")
 
-
+# %% ../nbs/01_scaling.ipynb #fb6d71a2
 def _check_range(
     x: np.ndarray,  # values of any shape
 ):
@@ -181,7 +181,7 @@ def _check_range(
     if x.dtype != np.uint8 and 0 < high <= 1 / 255:
         warnings.warn("float images with no value above 1/255: divided by 255.0 twice?", stacklevel=3)
 
-
+# %% ../nbs/01_scaling.ipynb #830d8ff6
 def check_images(
     x: np.ndarray,  # uint8 in 0..255 or float in 0..1: one image (c, h, w) or a batch (n, c, h, w)
 ) -> np.ndarray:
@@ -191,7 +191,7 @@ def check_images(
     _check_range(x)
     return x
 
-# %% ../nbs/01_scaling.ipynb #f8d42525
+# %% ../nbs/01_scaling.ipynb #c0fee7d6
 def to_unit(
     x: np.ndarray,  # uint8 values 0..255, any shape
     dtype: type = np.float32,  # a float type
@@ -202,7 +202,7 @@ def to_unit(
         raise ValueError(f"expected uint8 values 0..255, received {x.dtype}; divided by 255.0 already?")
     return x.astype(dtype) / 255.0
 
-
+# %% ../nbs/01_scaling.ipynb #78ac2a92
 def to_uint8(
     x: np.ndarray,  # float values 0..1, any shape
 ) -> np.ndarray:
@@ -213,7 +213,7 @@ def to_uint8(
     _check_range(x)
     return np.rint(x * 255.0).astype(np.uint8)
 
-# %% ../nbs/01_scaling.ipynb #78328faa
+# %% ../nbs/01_scaling.ipynb #257a58a7
 def to_channels_first(
     x: np.ndarray,  # one image (h, w, c) or a batch (n, h, w, c)
 ) -> np.ndarray:
@@ -222,7 +222,7 @@ def to_channels_first(
         raise ValueError(f"expected (h, w, c) or (n, h, w, c), received shape {np.shape(x)}")
     return np.moveaxis(x, -1, -3)
 
-
+# %% ../nbs/01_scaling.ipynb #9b0186b6
 def to_channels_last(
     x: np.ndarray,  # one image (c, h, w) or a batch (n, c, h, w)
 ) -> np.ndarray:
@@ -259,7 +259,7 @@ def encode_labels(
         raise ValueError(f"expected labels among the classes {list(places)}, received {unknown}")
     return np.array([places[label] for label in labels], dtype=np.int64)
 
-# %% ../nbs/01_scaling.ipynb #77fee6df
+# %% ../nbs/01_scaling.ipynb #097d2346
 def one_hot(
     targets: np.ndarray,  # integers 0 .. n_classes - 1, any shape
     n_classes: int,  # length of a row
@@ -273,7 +273,7 @@ def one_hot(
         raise ValueError(f"expected targets in 0..{n_classes - 1}, received {targets.min()}..{targets.max()}")
     return np.eye(n_classes, dtype=dtype)[targets]
 
-
+# %% ../nbs/01_scaling.ipynb #44949cbc
 def from_one_hot(
     rows: np.ndarray,  # one-hot rows, (..., n_classes)
 ) -> np.ndarray:  # int64, without the last axis
@@ -314,7 +314,7 @@ def batches(
     rows = (order[i * batch_size : (i + 1) * batch_size] for i in range(steps))
     return (tuple(array[r] for array in arrays) for r in rows)
 
-# %% ../nbs/01_scaling.ipynb #bb1d82bc
+# %% ../nbs/01_scaling.ipynb #5d7f4417
 def _check_rates(
     lr: float,  # learning rate
     *shares: float,  # momentum or betas
@@ -325,7 +325,7 @@ def _check_rates(
     if not all(0 <= share < 1 for share in shares):
         raise ValueError(f"expected momentum and betas of at least 0 and below 1, received {shares}")
 
-
+# %% ../nbs/01_scaling.ipynb #6471efb0
 def sgd(
     w: np.ndarray,  # weights, any shape
     gradient: np.ndarray,  # gradient of the loss with respect to `w`
@@ -378,7 +378,17 @@ def descend(
         path.append(w)
     return np.stack(path)
 
-# %% ../nbs/01_scaling.ipynb #56fbccb0
+# %% ../nbs/01_scaling.ipynb #6822f14b
+def _batch_statistics(
+    x: np.ndarray,  # (n, c, h, w) or (n, c)
+) -> tuple[np.ndarray, np.ndarray]:
+    "Mean and variance (over count) of each channel, (c,)."
+    if x.size <= x.shape[1]:
+        raise ValueError(f"expected more than one value for each channel in training, received shape {x.shape}")
+    axes = (0, *range(2, x.ndim))
+    return x.mean(axes), x.var(axes)
+
+# %% ../nbs/01_scaling.ipynb #dfbfb013
 def batch_norm(
     x: np.ndarray,  # (n, c, h, w) or (n, c)
     gamma: np.ndarray,  # learnt factor for each channel, (c,)
@@ -392,8 +402,11 @@ def batch_norm(
     unbiased: bool = True,  # record the variance over count - 1, as PyTorch does; False: over count, as Keras does
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Batch normalisation, forward: result, running mean, running variance (Ioffe and Szegedy, 2015)."
-    if x.ndim not in (2, 4) or x.shape[1] != len(gamma):
-        raise ValueError(f"expected x of shape (n, {len(gamma)}, h, w) or (n, {len(gamma)}), received {x.shape}")
+    c = len(gamma)
+    if x.ndim not in (2, 4) or x.shape[1] != c:
+        raise ValueError(f"expected x of shape (n, {c}, h, w) or (n, {c}), received {x.shape}")
+    if any(np.shape(v) != (c,) for v in (gamma, beta, running_mean, running_var)):
+        raise ValueError(f"expected gamma, beta and running statistics of shape ({c},), received another shape")
     mean, var = running_mean, running_var
     if training:
         mean, var = _batch_statistics(x)
@@ -403,13 +416,3 @@ def batch_norm(
         running_var = (1 - momentum) * running_var + momentum * recorded
     mean, var, gamma, beta = (np.reshape(v, (1, -1) + (1,) * (x.ndim - 2)) for v in (mean, var, gamma, beta))
     return gamma * (x - mean) / np.sqrt(var + eps) + beta, running_mean, running_var
-
-
-def _batch_statistics(
-    x: np.ndarray,  # (n, c, h, w) or (n, c)
-) -> tuple[np.ndarray, np.ndarray]:
-    "Mean and variance (over count) of each channel, (c,)."
-    if x.size <= x.shape[1]:
-        raise ValueError(f"expected more than one value for each channel in training, received shape {x.shape}")
-    axes = (0, *range(2, x.ndim))
-    return x.mean(axes), x.var(axes)
