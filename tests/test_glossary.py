@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from cnncourse import curriculum
@@ -44,3 +45,12 @@ def test_links_of_written_lessons_exist():
     home = {line.number: line.lesson for line in curriculum.lines()}
     lost = [word["english"] for word in WORDS if home[word["where"]] in written and word["where"] not in covered]
     assert lost == []
+
+
+@pytest.mark.parametrize("lesson", curriculum.written(LESSONS))
+def test_korean_words_of_a_lesson_stand_in_the_glossary(lesson):
+    phrase = re.compile(r"[가-힣]+(?:[ -][가-힣]+)*")
+    known = {found for word in WORDS for found in phrase.findall(word["korean"])}
+    cells = nbformat.read(LESSONS / f"{lesson}.ipynb", as_version=4).cells
+    used = {found for cell in cells if cell.cell_type == "markdown" for found in phrase.findall(cell.source)}
+    assert used <= known, f"not in nbs/glossary.csv: {', '.join(sorted(used - known))}"
