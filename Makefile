@@ -52,7 +52,7 @@ lock:
 	uvx uv pip compile --universal --python-version 3.11 --no-annotate --no-header --extra all setup.py -o constraints.txt
 
 export: setup
-	$(BIN)/nbstripout $$(git ls-files 'nbs/*.ipynb')
+	$(BIN)/nbstripout --keep-id $$(git ls-files 'nbs/*.ipynb')
 	$(BIN)/nbdev_clean
 	$(BIN)/nbdev_export
 

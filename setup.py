@@ -1,6 +1,8 @@
 "As nbdev 2.4.14 has it, with one extra for each `NAME_requirements` of settings.ini; change settings.ini, not this file."
+
 import shlex
 from configparser import ConfigParser
+from pathlib import Path
 
 import setuptools
 
@@ -13,7 +15,7 @@ statuses = [
     "0 - Pre-Planning", "1 - Planning", "2 - Pre-Alpha", "3 - Alpha",
     "4 - Beta", "5 - Production/Stable", "6 - Mature", "7 - Inactive",
 ]  # fmt: skip
-py_versions = "3.11 3.12 3.13".split()
+py_versions = ["3.11", "3.12", "3.13"]
 
 
 def requirements(name):
@@ -44,7 +46,7 @@ setuptools.setup(
     install_requires=requirements("requirements"),
     extras_require=extras,
     python_requires=">=" + cfg["min_python"],
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     zip_safe=False,
     entry_points={
