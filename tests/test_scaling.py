@@ -346,7 +346,7 @@ def test_conversion_refuses_what_was_converted_already():
 @pytest.mark.parametrize(("dtype", "top"), [("uint8", 255), ("float32", 1), ("float64", 0.5)])
 def test_good_images_pass_unchanged(shape, dtype, top, recwarn):
     images = np.full(shape, top, dtype)
-    assert scaling.check_images(images) is images
+    assert scaling.check_pixels(images) is images
     assert not recwarn.list
 
 
@@ -368,7 +368,7 @@ def test_good_images_pass_unchanged(shape, dtype, top, recwarn):
 )
 def test_bad_images_are_refused_with_a_hint(images, message):
     with pytest.raises(ValueError, match=message):
-        scaling.check_images(images)
+        scaling.check_pixels(images)
 
 
 @pytest.mark.parametrize(
@@ -377,7 +377,7 @@ def test_bad_images_are_refused_with_a_hint(images, message):
 )
 def test_suspicious_images_bring_a_warning(images, message):
     with pytest.warns(UserWarning, match=message) as caught:
-        scaling.check_images(images)
+        scaling.check_pixels(images)
     assert caught[0].filename == __file__
 
 
@@ -542,7 +542,7 @@ def test_optimisers_agree_with_keras_step_by_step(rule, name, options, seed):
     path = our_path(rule, options, given_gradients)
     for step, gradient in enumerate(given_gradients, start=1):
         optimiser.apply([keras.ops.convert_to_tensor(gradient)], [w])
-        assert_allclose(path[step], keras.ops.convert_to_numpy(w.value), rtol=1e-4, atol=1e-5)
+        assert_allclose(path[step], w.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_optimisers_leave_their_input_alone():
@@ -626,8 +626,8 @@ def test_batch_norm_agrees_with_keras(shape):
     for x, y in zip(x_batches, results, strict=False):
         assert_allclose(y, call(x, True), rtol=1e-4, atol=1e-4)
     assert_allclose(results[-1], call(x, False), rtol=1e-4, atol=1e-4)
-    assert_allclose(running[0], keras.ops.convert_to_numpy(layer.moving_mean.value), rtol=1e-4, atol=1e-5)
-    assert_allclose(running[1], keras.ops.convert_to_numpy(layer.moving_variance.value), rtol=1e-4, atol=1e-5)
+    assert_allclose(running[0], layer.moving_mean.numpy(), rtol=1e-4, atol=1e-5)
+    assert_allclose(running[1], layer.moving_variance.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_inference_learns_nothing_and_ignores_the_company():
