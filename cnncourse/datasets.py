@@ -6,7 +6,7 @@
 __all__ = ['DataError', 'Data', 'RemoteFile', 'Description', 'names', 'describe', 'photograph_names', 'photograph', 'Shapes',
            'shapes', 'fetch', 'cache_folder', 'download', 'Status', 'status', 'clear', 'from_folder', 'load']
 
-# %% ../nbs/api/datasets.ipynb #160523f9
+# %% ../nbs/api/datasets.ipynb #1eb2788a
 import difflib
 import gzip
 import hashlib
@@ -16,10 +16,12 @@ import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,7 +31,7 @@ import numpy as np
 class DataError(Exception):
     "Data that cannot be had: the message is one sentence with the reason, then what to do."
 
-# %% ../nbs/api/datasets.ipynb #c7555d39
+# %% ../nbs/api/datasets.ipynb #059c128c
 def _check_part(x, y, n_classes, part):
     "Raise ValueError unless `x` and `y` are pictures and labels as `Data` promises them."
     if x.ndim != 4 or x.dtype != np.uint8:
@@ -44,9 +46,9 @@ def _brief(value):
     "What `Data` prints of a value: the shape of an array, the length of a tuple and how it begins."
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype}"
-    return f"{len(value)}: {', '.join(map(str, value[:10]))[:60]}"
+    return f"{len(value)}: {shorten(', '.join(map(str, value[:12])), 70, placeholder=' …')}"
 
-# %% ../nbs/api/datasets.ipynb #63b0971a
+# %% ../nbs/api/datasets.ipynb #ffadb386
 @dataclass(frozen=True, repr=False, eq=False)
 class Data:
     "Pictures and labels, divided into a training part and a test part."
@@ -57,7 +59,7 @@ class Data:
     y_test: np.ndarray  # test labels, like `y_train`
     classes: tuple[str, ...]  # the names of label 0, 1, …
     source: str  # one sentence: which data this is
-    boxes_train: np.ndarray | None = None  # a box for each picture `(n, 4)`: x1, y1, x2, y2; x2 and y2 lie just outside
+    boxes_train: np.ndarray | None = None  # `(n, 4)`: x1, y1, x2, y2 in pixels, x2 and y2 just outside
     boxes_test: np.ndarray | None = None  # like `boxes_train`
     masks_train: np.ndarray | None = None  # True on the object, `(n, h, w)`, bool
     masks_test: np.ndarray | None = None  # like `masks_train`
@@ -606,15 +608,14 @@ def cache_folder(
     chosen = cache or os.environ.get("CNNCOURSE_CACHE")
     return Path(chosen).expanduser() if chosen else user_cache_path("cnncourse") / "datasets"
 
-# %% ../nbs/api/datasets.ipynb #cf463a4c
+# %% ../nbs/api/datasets.ipynb #0ec0226f
 def download(
     name: str,  # an online set
     *,
     force: bool = False,  # download it even if it is there
     progress: Callable | None = None,  # called with the bytes of the set so far and in all
     cache: str | Path | None = None,  # see `cache_folder`
-    base_url: str
-    | None = None,  # a mirror that holds `NAME/FILE`; by default `CNNCOURSE_MIRROR`, else the set's own address
+    base_url: str | None = None,  # a mirror that holds NAME/FILE; None: CNNCOURSE_MIRROR, else the set's own
 ) -> Path:  # the folder with its files
     "Have the files of an online set in the cache."
     about = describe(name)
@@ -629,6 +630,21 @@ def download(
         done += file.bytes
     return folder
 
+# %% ../nbs/api/datasets.ipynb #dffd469f
+def _held(folder):
+    "The bytes of the files in a folder; 0 where there is none."
+    return sum(map(_size, folder.iterdir())) if folder and folder.is_dir() else 0
+
+
+@contextmanager
+def _readable_errors(folder):
+    "Turn what the disk refuses into a DataError."
+    try:
+        yield
+    except OSError as error:
+        why, remedy = _disk_reason(error, folder)
+        raise DataError(f"{why}; {remedy}.") from None
+
 # %% ../nbs/api/datasets.ipynb #deef077a
 @dataclass(frozen=True)
 class Status:
@@ -641,7 +657,7 @@ class Status:
     path: Path | None  # its folder; None for an offline set
     source: str  # which data it is
 
-# %% ../nbs/api/datasets.ipynb #4d6c8df0
+# %% ../nbs/api/datasets.ipynb #54248f2b
 def status(
     cache: str | Path | None = None,  # see `cache_folder`
 ) -> list[Status]:
@@ -649,12 +665,12 @@ def status(
     records = []
     for about in _CATALOGUE.values():
         path = cache_folder(cache) / about.name if about.files else None
-        cached = all(_size(path / file.name) == file.bytes for file in about.files)
-        size = sum(map(_size, path.iterdir())) if path and path.is_dir() else 0
-        records.append(Status(about.name, about.kind, cached, size, path, about.source))
+        with _readable_errors(path):
+            cached = all(_size(path / file.name) == file.bytes for file in about.files)
+            records.append(Status(about.name, about.kind, cached, _held(path), path, about.source))
     return records
 
-# %% ../nbs/api/datasets.ipynb #40de64a0
+# %% ../nbs/api/datasets.ipynb #e3b3e710
 def clear(
     name: str,  # an online set
     cache: str | Path | None = None,  # see `cache_folder`
@@ -663,11 +679,10 @@ def clear(
     if not describe(name).files:
         return 0
     path = cache_folder(cache) / name
-    freed = sum(map(_size, path.iterdir())) if path.is_dir() else 0
-    try:
-        shutil.rmtree(path, ignore_errors=not path.exists())
-    except OSError as error:
-        raise DataError(f"{path} cannot be removed ({error.strerror}); remove it by hand.") from None
+    with _readable_errors(path):
+        freed = _held(path)
+        if path.exists():
+            shutil.rmtree(path)
     return freed
 
 # %% ../nbs/api/datasets.ipynb #d51b081b
@@ -770,7 +785,7 @@ def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, s
     train = n_test + rng.permutation(n_train)
     return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=tuple(sorted(broken)))
 
-# %% ../nbs/api/datasets.ipynb #147154ab
+# %% ../nbs/api/datasets.ipynb #c62e72f7
 def from_folder(
     path: str | Path,  # a folder with one folder of pictures for each class
     *,
@@ -780,8 +795,8 @@ def from_folder(
     n_test: int | None = None,  # how many for the test; None: a fifth
     seed: int = 0,  # the same seed divides the same way
 ) -> Data:
-    "Read a tree of pictures: the first folder below `path` is the class. `Data.broken` lists the files that cannot be read."
-    path = Path(path)
+    "Read a tree of pictures: the first folder below `path` is the class; `Data.broken` lists what cannot be read."
+    path = Path(path).expanduser()
     _check_counts(n_train=n_train, n_test=n_test)
     if not path.is_dir():
         raise DataError(f"There is no folder {path}; give the folder that holds one folder of pictures for each class.")
@@ -794,7 +809,7 @@ def from_folder(
     parts = {"n_train": n_train, "n_test": n_test, "seed": seed}
     return _from_files(files, y, path.joinpath, size=_pair(size), gray=gray, **parts, **about)
 
-# %% ../nbs/api/datasets.ipynb #1c9c2603
+# %% ../nbs/api/datasets.ipynb #6a7a9c01
 def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
     "Photographs of cats and dogs at one size: 64x64 unless told otherwise."
     about = _CATALOGUE["cats_dogs"]
@@ -802,8 +817,8 @@ def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         y = np.array(["/Dog/" in name for name in names], np.int64)
         parts = {"n_train": n_train, "n_test": n_test, "seed": seed, "classes": about.classes, "source": about.source}
-        read = lambda name: io.BytesIO(archive.read(name))  # noqa: E731
-        return _from_files(names, y, read, size=_pair(64 if size is None else size), gray=gray, **parts)
+        size = _pair(64 if size is None else size)
+        return _from_files(names, y, lambda name: io.BytesIO(archive.read(name)), size=size, gray=gray, **parts)
 
 # %% ../nbs/api/datasets.ipynb #21ee738d
 _LOADERS = {
@@ -816,16 +831,15 @@ _LOADERS = {
 _OPTIONS = {"shapes": ("gray", "noise"), "cats_dogs": ("gray",)}
 _WHERE = ("cache", "base_url", "progress", "force")  # of the sets that are downloaded
 
-# %% ../nbs/api/datasets.ipynb #f1571c06
+# %% ../nbs/api/datasets.ipynb #089f0512
 def load(
     name: str,  # one of `names()`
     *,
     n_train: int | None = None,  # how many to train; None: all (shapes 2,000, textures 600)
-    n_test: int
-    | None = None,  # how many for the test; None: the set's own test part, or a fifth (shapes 500, textures 150)
-    size: int | tuple[int, int] | None = None,  # of each picture in pixels, or (height, width); None: the set's own
+    n_test: int | None = None,  # for the test; None: the set's own part, or a fifth (shapes 500, textures 150)
+    size: int | tuple[int, int] | None = None,  # in pixels, or (height, width); None: the set's own
     seed: int = 0,  # chooses, divides and draws
-    **options,  # shapes: `gray`, `noise`; cats_dogs: `gray`; online sets: `cache`, `base_url`, `progress`, `force`
+    **options,  # shapes: gray, noise; cats_dogs: gray; online: cache, base_url, progress, force
 ) -> Data:
     "A data set as a training part and a test part. An online one is downloaded when it is not in the cache."
     describe(name)

@@ -247,18 +247,23 @@ def test_stopped_by_the_user_is_resumed(server, target):
 
 
 PROGRAM = """
-import sys
+import sys, filelock
 from cnncourse.datasets import fetch
-import requests, filelock
+
+class Told(filelock.FileLock):
+    def acquire(self, *args, **kwargs):
+        print("lock", flush=True)
+        return super().acquire(*args, **kwargs)
+
+filelock.FileLock = Told
 url, path, sha256 = sys.argv[1:]
-print("ready", flush=True)
 fetch(url, path, sha256, progress=lambda have, total: print(have, flush=True))
 print("done", flush=True)
 """
 
 
 def program(url, target):
-    "Another process that fetches a file; it prints ready, then the bytes so far, then done."
+    "Another process that fetches a file; it prints lock when it asks for the lock, then the bytes so far, then done."
     command = [sys.executable, "-c", PROGRAM, url, str(target), sha256(BODY)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -281,12 +286,14 @@ def test_killed_process_leaves_nothing_half_written(server, target):
 def test_two_processes_at_once(server, target):
     release = threading.Event()
     url = server.put("/file.bin", BODY, cut=100_000, hold=release)
-    with program(url, target) as one, program(url, target) as two:
-        assert [p.stdout.readline() for p in (one, two)] == ["ready\n", "ready\n"]
-        release.set()
-        said = [p.stdout.read().split() for p in (one, two)]
+    with program(url, target) as one:
+        assert [one.stdout.readline(), one.stdout.readline()] == ["lock\n", "65536\n"]  # it holds the lock
+        with program(url, target) as two:
+            assert two.stdout.readline() == "lock\n"
+            release.set()
+            assert one.stdout.read().split()[-1] == "done"
+            assert two.stdout.read().split() == ["done"]
     assert (one.returncode, two.returncode) == (0, 0)
-    assert [words[-1] for words in said] == ["done", "done"]
     assert len(server.seen) == 1 and target.read_bytes() == BODY and beside(target) == ["file.bin"]
 
 
@@ -543,7 +550,16 @@ def test_clear_without_permission(locked, monkeypatch):
     monkeypatch.setenv("CNNCOURSE_CACHE", str(folder))
     (folder / "mnist").chmod(0o555)
     give_up()
-    refused("cannot be removed", datasets.clear, "mnist")
+    refused("mnist cannot be used: Permission denied; set CNNCOURSE_CACHE", datasets.clear, "mnist")
+
+
+def test_status_of_a_cache_that_cannot_be_read(locked, monkeypatch):
+    folder, give_up = locked
+    (folder / "mnist").mkdir()
+    (folder / "mnist").chmod(0)
+    monkeypatch.setenv("CNNCOURSE_CACHE", str(folder))
+    give_up()
+    refused("mnist cannot be used: Permission denied", datasets.status)
 
 
 @pytest.mark.parametrize("name", [d.name for d in datasets._ONLINE])
