@@ -8,8 +8,8 @@ local function callout(quote)
   local lead = first and first.t == "Para" and first.content[1]
   if not (lead and lead.t == "Strong") then return nil end
   local word = pandoc.utils.stringify(lead):match("^%a+") or "note"
-  first.content[1] = pandoc.Span(lead.content, { class = "remark-lead" })
-  return pandoc.Div(quote.content, { class = "remark remark-" .. (kinds[word:lower()] or "note"), role = "note" })
+  first.content[1] = pandoc.Span(lead.content, { class = "hint-lead" })
+  return pandoc.Div(quote.content, { class = "hint hint-" .. (kinds[word:lower()] or "note"), role = "note" })
 end
 
 local seen = {}

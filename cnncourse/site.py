@@ -6,13 +6,13 @@
 __all__ = ['DEFINITIONS', 'IMAGES', 'WIDGET', 'LOADING_RELS', 'CSS_TARGET', 'SCRIPT_TARGET', 'MARK', 'FATAL', 'HOME', 'SiteError',
            'Site', 'read_config', 'expand', 'site_pages', 'page_path', 'week_of', 'sidebar', 'in_order',
            'split_options', 'join_options', 'exported_names', 'is_export', 'module_of', 'symbol_table', 'relative',
-           'link_symbols', 'signature', 'document', 'document_cell', 'plain', 'clean_outputs', 'is_shown',
-           'frame_figures', 'show_export', 'split_title', 'prepare', 'read_executed', 'title_of', 'read_settings',
-           'stage', 'fenced', 'quoted', 'nth', 'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown',
-           'sidebar_html', 'neighbours', 'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc',
-           'render_quarto', 'choose_builder', 'bare', 'page_ids', 'mend_link', 'mend_links', 'References', 'references',
-           'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark', 'swap', 'finish', 'build', 'Handler',
-           'make_server', 'serve']
+           'link_symbols', 'type_name', 'signature', 'parameter_table', 'document', 'document_cell', 'plain',
+           'is_shown', 'fenced', 'html_figure', 'pictures', 'clean_data', 'clean_outputs', 'show_export', 'split_title',
+           'prepare', 'read_executed', 'title_of', 'read_settings', 'stage', 'quoted', 'nth', 'output_markdown',
+           'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html', 'neighbours', 'run_tool', 'process',
+           'pandoc_path', 'pandoc_defaults', 'render_pandoc', 'render_quarto', 'choose_builder', 'bare', 'page_ids',
+           'mend_link', 'mend_links', 'References', 'references', 'link_problem', 'check_links', 'cell_of', 'build_key',
+           'read_mark', 'swap', 'finish', 'build', 'Handler', 'make_server', 'serve']
 
 # %% ../nbs/api/site.ipynb #9105d0e4
 import ast
@@ -111,7 +111,7 @@ def week_of(
     number = re.match(r"(\d+)_", Path(notebook).name)
     return str(int(number[1])) if number else ""
 
-# %% ../nbs/api/site.ipynb #8a981acc
+# %% ../nbs/api/site.ipynb #e3db62c5
 def sidebar(
     course: Path,  # the course's top folder
     contents: list,  # `website: sidebar: contents:` of `_quarto.yml`
@@ -124,12 +124,12 @@ def sidebar(
             inner = sidebar(course, item["contents"], titles)
             entries += [{"section": item["section"], "contents": inner}] if inner else []
             continue
-        names = expand(course, item) if "*" in item else [item]
-        for name in names:
+        item, text = (item["href"], item["text"]) if isinstance(item, dict) else (item, "")
+        for name in expand(course, item) if "*" in item else [item]:
             if name not in titles:
                 raise SiteError(f"the sidebar in _quarto.yml names {name}, which is not a page of the site")
-            number = week_of(name)
-            entries.append({"text": f"{number} · {titles[name]}" if number else titles[name], "href": name})
+            numbered = f"{week_of(name)} · {titles[name]}".removeprefix(" · ")
+            entries.append({"text": text or numbered, "href": name})
     return entries
 
 
@@ -200,7 +200,7 @@ def module_of(
     found = [match[1] for source in sources if (match := re.search(r"^#\|\s*default_exp\s+(\S+)", source, re.M))]
     return found[0] if found else None
 
-# %% ../nbs/api/site.ipynb #3c9b3743
+# %% ../nbs/api/site.ipynb #c3840986
 def symbol_table(
     notebooks: dict,  # path and notebook of every page
     library: str,  # name of the package
@@ -214,7 +214,7 @@ def symbol_table(
         for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
             directives, _, code = split_options(cell.source)
             for name in exported_names(code) if is_export(directives) else []:
-                place = f"{page_path(path)}#{name.lower()}"
+                place = f"{page_path(path)}#{module}.{name}"
                 places |= {f"{library}.{module}.{name}": place, f"{module}.{name}": place}
                 spoken[name] += 1
                 places.setdefault(name, place)
@@ -249,7 +249,14 @@ def link_symbols(
             lines[i] = re.sub(r"(?<![\[`])`([\w.]+(?:\(\))?)`(?!`)", link, line)
     return "\n".join(lines)
 
-# %% ../nbs/api/site.ipynb #a6839cb7
+# %% ../nbs/api/site.ipynb #6a79110e
+def type_name(
+    annotation,  # a parameter's annotation
+) -> str:
+    "A type without its module."
+    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", inspect.formatannotation(annotation))
+
+
 def signature(
     thing,  # a function or a class
     name: str,  # the name to show
@@ -262,25 +269,45 @@ def signature(
         starred |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
         shown += [str(parameter)] if parameter.name != "self" else []
     returned = call.return_annotation
-    after = f" -> {inspect.formatannotation(returned)}" if returned is not call.empty and returned is not None else ""
+    after = f" -> {type_name(returned)}" if returned is not call.empty and returned is not None else ""
     line = f"{name}({', '.join(shown)}){after}"
     if len(line) > 80:
         line = f"{name}(\n" + "".join(f"    {part},\n" for part in shown) + f"){after}"
     return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", line)
 
-# %% ../nbs/api/site.ipynb #9f9d74b2
+# %% ../nbs/api/site.ipynb #047e727e
+def parameter_table(
+    thing,  # a function or a class with docments
+) -> str:
+    "The parameters with types, defaults and comments, as a Markdown table; empty where nothing is commented."
+    from fastcore.docments import docments
+
+    empty, rows, found = inspect.Parameter.empty, [], docments(thing, full=True, args_kwargs=True)
+    if not any(about["docment"] for about in found.values()):
+        return ""
+    for name, about in found.items():
+        kind, default, said = about["anno"], about["default"], (about["docment"] or "").replace("|", "\\|")
+        if name == "self" or (name == "return" and kind in (None, empty)):
+            continue
+        shown = [f"`{name}`" if name != "return" else "*returns*"]
+        shown += ["" if kind is empty else f"`{type_name(kind)}`", "" if default is empty else f"`{default!r}`", said]
+        rows.append("| " + " | ".join(shown) + " |")
+    return "\n".join(["| Parameter | Type | Default | Meaning |", "|:--|:--|:--|:--|", *rows])
+
+# %% ../nbs/api/site.ipynb #d915b78b
 def document(
     thing,  # a function or a class
     name: str,  # the name to show
+    module: str,  # the module's short name
     level: int = 3,  # heading level
 ) -> str:
     "Heading, signature, docstring and table of parameters of a library symbol, as Markdown."
-    from fastcore.docments import DocmentTbl, docstring
+    from fastcore.docments import docstring
 
-    parts = [f"{'#' * level} `{name}` {{#{name.lower()} .symbol}}"]
+    parts = [f"{'#' * level} `{name}` {{#{module}.{name} .symbol}}"]
     with contextlib.suppress(TypeError, ValueError):
         parts.append(f"```python\n{signature(thing, name)}\n```")
-    parts += [textwrap.dedent(docstring(thing) or ""), str(DocmentTbl(thing))]
+    parts += [textwrap.dedent(docstring(thing) or ""), parameter_table(thing)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -292,9 +319,9 @@ def document_cell(
     loaded = importlib.import_module(module)
     public = [name for name in exported_names(code) if not name.startswith("_")]
     things = [(name, functools.reduce(getattr, name.split("."), loaded)) for name in public]
-    return "\n\n".join(document(thing, name, 4 if "." in name else 3) for name, thing in things)
+    return "\n\n".join(document(thing, name, module.split(".")[-1], 4 if "." in name else 3) for name, thing in things)
 
-# %% ../nbs/api/site.ipynb #81d42b8b
+# %% ../nbs/api/site.ipynb #feb30535
 IMAGES = {"image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpg", "image/gif": "gif"}
 WIDGET = re.compile(r"application/vnd\.jupyter\.widget|application/javascript")
 
@@ -306,32 +333,7 @@ def plain(
     text = re.sub(r"\x1B(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])", "", text).replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
-
-def clean_outputs(
-    outputs: list,  # outputs of a code cell
-) -> list:
-    "Outputs that a page can show by itself; neighbouring prints become one."
-    kept = []
-    for output in outputs:
-        if output.output_type == "stream":
-            if kept and kept[-1].get("name") == output.name:
-                kept[-1].text += output.text
-            else:
-                kept.append(output)
-        elif output.output_type == "error":
-            output.traceback = [plain(line) for line in output.traceback]
-            kept.append(output)
-        else:
-            output.data = {kind: data for kind, data in output.data.items() if not WIDGET.match(kind)}
-            if "text/plain" in output.data:
-                output.data["text/plain"] = plain(output.data["text/plain"])
-            kept += [output] if output.data else []
-    for output in kept:
-        if output.output_type == "stream":
-            output.text = plain(output.text)
-    return kept
-
-# %% ../nbs/api/site.ipynb #977c095e
+# %% ../nbs/api/site.ipynb #d5cea13c
 def is_shown(
     directives: list[str],  # nbdev's directives of a cell
     options: dict,  # its options
@@ -341,24 +343,69 @@ def is_shown(
     return not hidden and options.get("include") is not False and options.get("output") is not False
 
 
-def frame_figures(
-    cell,  # a code cell with its outputs
-    options: dict,  # its options
-) -> bool:
-    "Put a captioned HTML output in a figure. False where a picture lacks its text alternative."
-    pictures = [output for output in cell.outputs if "data" in output and IMAGES.keys() & output.data.keys()]
-    if pictures:
-        return bool(options.get("fig-alt"))
-    for output in cell.outputs:
-        if "fig-cap" in options and "text/html" in output.get("data", {}):
-            label = html.escape(options.get("fig-alt", options["fig-cap"]))
-            caption = f"<figcaption>{html.escape(options['fig-cap'])}</figcaption>"
-            output.data["text/html"] = (
-                f'<figure class="figure" aria-label="{label}">\n{output.data["text/html"]}\n{caption}\n</figure>'
-            )
-    return True
+def fenced(
+    text: str,  # code or output
+    attributes: str = "",  # in braces after the fence
+) -> str:
+    "A fenced block, its fence longer than any in the text."
+    longest = max((len(ticks) for ticks in re.findall("`{3,}", text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{attributes}\n{text.rstrip()}\n{fence}"
 
-# %% ../nbs/api/site.ipynb #ab55332d
+
+def html_figure(
+    text: str,  # HTML of an output
+    options: dict,  # the cell's options
+) -> str:
+    "HTML with the caption and the text alternative that its cell gives."
+    if "fig-cap" not in options:
+        return text
+    label = html.escape(options.get("fig-alt", options["fig-cap"]))
+    caption = f"<figcaption>{html.escape(options['fig-cap'])}</figcaption>"
+    return f'<figure class="figure" aria-label="{label}">\n{text}\n{caption}\n</figure>'
+
+
+def pictures(
+    outputs: list,  # outputs of a code cell
+) -> list:
+    "The outputs that are shown as pictures."
+    data = [(output, output.get("data", {}).keys()) for output in outputs]
+    return [output for output, kinds in data if IMAGES.keys() & kinds and not {"text/html", "text/markdown"} & kinds]
+
+# %% ../nbs/api/site.ipynb #f0f8b86a
+def clean_data(
+    data: dict,  # the forms of one output, by MIME type
+    options: dict,  # the cell's options
+) -> dict:
+    "The forms that a page can show by itself."
+    kept = {kind: value for kind, value in data.items() if not WIDGET.match(kind)}
+    if "text/html" in kept:
+        return {"text/markdown": fenced(html_figure(kept["text/html"], options), "{=html}")}
+    return kept | ({"text/plain": plain(kept["text/plain"])} if "text/plain" in kept else {})
+
+
+def clean_outputs(
+    outputs: list,  # outputs of a code cell
+    options: dict,  # the cell's options
+) -> list:
+    "Outputs that a page can show by itself; neighbouring prints become one."
+    kept = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+            continue
+        if output.output_type == "error":
+            output.traceback = [plain(line) for line in output.traceback]
+        elif output.output_type != "stream":
+            output.data = clean_data(output.data, options)
+        if output.get("data", True):
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = plain(output.text)
+    return kept
+
+# %% ../nbs/api/site.ipynb #b7a407b9
 def show_export(
     code: str,  # an exported cell's code
     options: dict,  # its options
@@ -372,8 +419,10 @@ def show_export(
         shown = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
         return shown if is_lesson else []
     if is_lesson:
-        anchors = "".join(f'<div id="{name.lower()}"></div>\n' for name in names[1:])
-        frame = f'::: {{#{names[0].lower()} .exported data-module="{module}"}}\n{anchors}'
+        short, (first, *others) = module.split(".")[-1], names
+        anchors = "".join(f'<div id="{short}.{name}"></div>\n' for name in others)
+        said = ", ".join([f"{module}.{first}", *(name for name in others if "." not in name)])
+        frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n[{said}]{{.exported-name}}\n"
         cell = nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)
         return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
     options = {"code-fold": True, "code-summary": "Source"} | options
@@ -382,7 +431,7 @@ def show_export(
         cells.insert(0, nbformat.v4.new_markdown_cell(documented))
     return cells
 
-# %% ../nbs/api/site.ipynb #739abae8
+# %% ../nbs/api/site.ipynb #bdd6df14
 def split_title(
     text: str,  # the first Markdown cell
 ) -> tuple[str, str]:
@@ -400,7 +449,7 @@ def prepare(
 ):
     "The notebook as nbdev and both builders should see it."
     cells, module = [], f"{library}.{module_of(notebook)}"
-    is_lesson = "/api/" not in path
+    is_lesson = bool(week_of(path))
     for i, cell in enumerate(notebook.cells):
         if "injected-parameters" in cell.metadata.get("tags", []):
             continue
@@ -410,11 +459,13 @@ def prepare(
             cells += [nbformat.v4.new_markdown_cell(text) for text in texts if text]
         elif cell.cell_type == "code":
             directives, options, code = split_options(cell.source)
-            outputs = cell.outputs = clean_outputs(cell.outputs)
-            if is_shown(directives, options) and not frame_figures(cell, options):
+            outputs = clean_outputs(cell.outputs, options)
+            if pictures(outputs) and is_shown(directives, options) and not options.get("fig-alt"):
                 faults.append(
                     f"{path}, cell {i + 1}: expected `#| fig-alt:` on a cell that shows a picture; there is none"
                 )
+            if not is_lesson and "/api/" not in path:
+                options.setdefault("echo", False)
             if is_export(directives) and is_shown(directives, options):
                 cells += show_export(code, options, outputs, module, is_lesson)
             else:
@@ -490,17 +541,7 @@ def stage(
         settings.write(file)
     return entries, [f"{path} is in no section of the sidebar" for path in sorted(unlisted)]
 
-# %% ../nbs/api/site.ipynb #019dbfaa
-def fenced(
-    text: str,  # code or output
-    attributes: str = "",  # in braces after the fence
-) -> str:
-    "A fenced block, its fence longer than any in the text."
-    longest = max((len(ticks) for ticks in re.findall("`{3,}", text)), default=2)
-    fence = "`" * (longest + 1)
-    return f"{fence}{attributes}\n{text.rstrip()}\n{fence}"
-
-
+# %% ../nbs/api/site.ipynb #be77d7d1
 def quoted(
     text: str,  # any text
 ) -> str:
@@ -515,7 +556,7 @@ def nth(
     "The caption or text alternative of the `i`-th picture of a cell."
     return option[min(i, len(option) - 1)] if isinstance(option, list) else option
 
-# %% ../nbs/api/site.ipynb #52220f04
+# %% ../nbs/api/site.ipynb #9fb22a41
 def output_markdown(
     output,  # one output of a cell
     options: dict,  # the cell's options
@@ -528,8 +569,6 @@ def output_markdown(
         body = fenced(output.text)
     elif kind == "error":
         body = fenced("\n".join(output.traceback) or f"{output.ename}: {output.evalue}")
-    elif "text/html" in output.data:
-        kind, body = "display", fenced(output.data["text/html"], "{=html}")
     elif "text/markdown" in output.data:
         kind, body = "display", output.data["text/markdown"]
     elif picture:
@@ -549,13 +588,13 @@ def save_picture(
     name: str,  # file name without its ending
 ) -> str:
     "Write an output's picture to a file and return its name; empty where there is none."
-    data = output.get("data", {})
-    kind = next((kind for kind in IMAGES if kind in data and "text/html" not in data), None)
-    if kind is None:
+    if not pictures([output]):
         return ""
+    kind = next(kind for kind in IMAGES if kind in output.data)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.{IMAGES[kind]}"
-    file.write_bytes(data[kind].encode() if kind == "image/svg+xml" else base64.b64decode(data[kind]))
+    data = output.data[kind]
+    file.write_bytes(data.encode() if kind == "image/svg+xml" else base64.b64decode(data))
     return file.name
 
 # %% ../nbs/api/site.ipynb #bf14df45
@@ -657,7 +696,7 @@ def process(
     paths = os.pathsep.join(filter(None, [str(course), os.environ.get("PYTHONPATH", "")]))
     return run_tool([sys.executable, "-c", call], folder, "nbdev", PYTHONPATH=paths, NO_COLOR="1")
 
-# %% ../nbs/api/site.ipynb #ae44ab41
+# %% ../nbs/api/site.ipynb #47af9a37
 def pandoc_path() -> str:
     "Where pandoc is: the one that `pypandoc_binary` brings, else one on the machine."
     if importlib.util.find_spec("pypandoc"):
@@ -717,7 +756,11 @@ def render_pandoc(
 
     with ThreadPoolExecutor(2) as pool:
         remarks = [line for lines in pool.map(render, site_pages(folder, config)) for line in lines]
-    run_tool([sys.executable, "-m", "pagefind", "--silent", "--site", out], folder, "pagefind")
+    run_tool(
+        [sys.executable, "-m", "pagefind", "--silent", "--exclude-selectors", "pre, annotation", "--site", out],
+        folder,
+        "pagefind",
+    )
     return remarks
 
 # %% ../nbs/api/site.ipynb #0dfdf966
