@@ -355,6 +355,8 @@ def locked(tmp_path):
     "A folder that this process may read but not write to; root gives up its rights for the while."
     folder = tmp_path / "locked"
     folder.mkdir()
+    (tmp_path / "read").write_bytes(BODY)
+    fetch("http://127.0.0.1", tmp_path / "read", sha256(BODY))  # imports now what root alone may read
     root = os.geteuid() == 0
     opened = [p for p in (tmp_path, *tmp_path.parents[:2]) if root]
     before = [p.stat().st_mode for p in opened]
