@@ -330,6 +330,7 @@ def test_every_8_bit_value_survives_the_way_to_floats_and_back():
         unit = scaling.to_unit(levels, dtype)
         assert unit.dtype == dtype and unit[0] == 0 and unit[255] == 1 and (np.diff(unit) > 0).all()
         assert_array_equal(scaling.to_uint8(unit), levels)
+    assert_array_equal(scaling.to_uint8(np.array([100.4, 100.6]) / 255.0), [100, 101])
 
 
 def test_conversion_refuses_what_was_converted_already():
