@@ -109,7 +109,7 @@ def tap_counts(
     counts = at < axis.size + axis.after if include_pad else (at >= 0) & (at < axis.size)
     return counts.sum(axis=1)
 
-# %% ../nbs/03_pooling.ipynb #b2a3356f
+# %% ../nbs/03_pooling.ipynb #a8c1a49d
 def pool_axes(
     x: np.ndarray,  # (n, c, h, w)
     kernel_size,  # number or pair
@@ -121,14 +121,11 @@ def pool_axes(
     "The windows along the rows and along the columns of `x`; `ValueError` if there are none."
     kernel_size, dilation = as_pair(kernel_size, "kernel_size"), as_pair(dilation, "dilation")
     stride = kernel_size if stride is None else as_pair(stride, "stride")
-    size, axes = x.shape[2:], []
-    sides = (
-        (padding, padding)
-        if isinstance(padding, str)
-        else resolve_padding(padding, size, kernel_size, stride, dilation)
-    )
+    sides, axes = (padding, padding), []
+    if not isinstance(padding, str):
+        sides = resolve_padding(padding, x.shape[2:], kernel_size, stride, dilation)
     try:
-        for n, k, s, p, d in zip(size, kernel_size, stride, sides, dilation, strict=True):
+        for n, k, s, p, d in zip(x.shape[2:], kernel_size, stride, sides, dilation, strict=True):
             out = pool_output_size(n, k, s, p, d, ceil_mode)
             axes.append(PoolAxis(n, k, s, *pool_padding_1d(p, n, k, s, d), d, out))
     except ValueError as error:
