@@ -349,7 +349,7 @@ class _Memory(threading.Thread):
                     total += child.memory_info().rss
             self.peak = max(self.peak, total)
 
-# %% ../nbs/api/runs.ipynb #17db9142
+# %% ../nbs/api/runs.ipynb #38e39d6e
 def _environment(threads: int):  # of this worker, which the kernel inherits
     os.environ.update(
         IN_TEST="1",
@@ -361,7 +361,7 @@ def _environment(threads: int):  # of this worker, which the kernel inherits
         os.environ[f"{name}_NUM_THREADS"] = str(threads)
     for name in ("INTRAOP", "INTEROP"):
         os.environ[f"TF_NUM_{name}_THREADS"] = str(threads)
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0")  # no notices on the page
 
 # %% ../nbs/api/runs.ipynb #a3ab4dea
 def _failure(notebook: dict) -> dict[str, str]:  # what a reader needs to see of the cell that failed; empty if none did
