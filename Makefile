@@ -49,7 +49,7 @@ $(READY): constraints.txt settings.ini setup.py pyproject.toml
 
 # The lock: every package pinned, for every platform and Python from 3.11 on.
 lock:
-	uvx uv pip compile --universal --python-version 3.11 --no-annotate --no-header --extra all setup.py -o constraints.txt
+	uv pip compile --universal --python-version 3.11 --no-annotate --no-header --extra all setup.py -o constraints.txt
 
 export: setup
 	$(BIN)/nbstripout --keep-id $$(git ls-files 'nbs/*.ipynb')
