@@ -5,15 +5,18 @@
 # %% auto #0
 __all__ = ['PAD_MODES', 'METHODS', 'BLOCK', 'as_whole', 'as_pair', 'same_padding', 'padding_1d', 'conv_output_size', 'unread',
            'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'Geometry', 'conv_geometry', 'windows',
-           'Method', 'choose_method', 'check_layer', 'conv2d']
+           'Method', 'choose_method', 'check_layer', 'conv2d', 'conv_params', 'conv_macs', 'conv2d_backward',
+           'ReceptiveField', 'receptive_field', 'visit_counts', 'conv_transpose_output_size', 'conv_transpose2d',
+           'depthwise_conv2d', 'separable_conv2d', 'conv1d']
 
-# %% ../nbs/02_convolution.ipynb #fd83adf5
+# %% ../nbs/02_convolution.ipynb #1a08e6c8
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
 # %% ../nbs/02_convolution.ipynb #8d10b62b
 def as_whole(
@@ -338,14 +341,14 @@ def _work_dtype(
         raise ValueError(f"sums of whole numbers must stay below 2**63; got factors that can reach {largest}")
     return np.dtype(np.float64 if largest < 2**36 else np.int64)  # below 2**36 every method's rounding is below 1/2
 
-# %% ../nbs/02_convolution.ipynb #a02f20ab
-BLOCK = 2**20  # bytes of patches made at a time: what a core's own cache holds
+# %% ../nbs/02_convolution.ipynb #8b946510
+BLOCK = 2**21  # bytes of patches made at a time: what a core's own cache holds
 
 
 def _slices(
     n: int,  # things in all
     bytes_each: int,
-    budget: int = 16 * BLOCK,  # bytes in one slice
+    budget: int = 8 * BLOCK,  # bytes in one slice
 ) -> list[slice]:
     "Slices that cut `n` things into runs of at most `budget` bytes, at least one thing each."
     step = max(1, budget // max(1, bytes_each))
@@ -407,3 +410,525 @@ def conv2d(
         _conv_batch(x, w.astype(work, copy=False), g, name, pad_mode, pad_value, y)
         y += b.astype(dtype)[:, None, None]
     return y
+
+# %% ../nbs/02_convolution.ipynb #63532f96
+def conv_params(
+    in_channels: int,
+    out_channels: int,  # number of kernels
+    kernel_size,  # number or pair
+    groups: int = 1,
+    bias: bool = True,
+) -> int:
+    "Weights and biases of a convolution layer."
+    in_channels, out_channels = as_whole(in_channels, "in_channels"), as_whole(out_channels, "out_channels")
+    if in_channels % as_whole(groups, "groups") or out_channels % groups:
+        raise ValueError(f"groups must divide the channels; got groups={groups}, {in_channels} in and {out_channels} out")
+    kh, kw = as_pair(kernel_size, "kernel_size")
+    return out_channels * (kh * kw * in_channels // groups + bool(bias))
+
+# %% ../nbs/02_convolution.ipynb #64badf76
+def conv_macs(
+    size,  # (h, w) of the input in pixels
+    in_channels: int,
+    out_channels: int,  # number of kernels
+    kernel_size,  # number or pair
+    stride=1,  # number or pair
+    padding=0,  # as in `resolve_padding`
+    dilation=1,  # number or pair
+    groups: int = 1,
+) -> int:
+    "Multiply-adds of a convolution layer for one image; padding counts as pixels, adding the bias does not count."
+    oh, ow = conv_geometry(size, kernel_size, stride, padding, dilation).out
+    return oh * ow * conv_params(in_channels, out_channels, kernel_size, groups, bias=False)
+
+# %% ../nbs/02_convolution.ipynb #3ffeeed8
+def _plane(
+    g: Geometry,
+) -> tuple[int, int]:
+    "Rows and columns of one phase, as far as windows reach."
+    axes = zip(g.out, g.kernel_size, g.dilation, g.stride, strict=True)
+    rows, columns = (o + (k - 1) * d // s for o, k, d, s in axes)
+    return rows, columns
+
+# %% ../nbs/02_convolution.ipynb #1476acff
+def _span(
+    g: Geometry,
+) -> int:
+    "Numbers stored for each output row: a phase's whole row, or the output's where junk would exceed half of it."
+    columns = _plane(g)[1]
+    return columns if 2 * columns <= 3 * g.out[1] else g.out[1]
+
+# %% ../nbs/02_convolution.ipynb #eb458b7b
+def _deal_axis(
+    g: Geometry,
+    axis: int,  # 0 for rows, 1 for columns
+) -> dict[int, tuple[slice, slice]]:  # phase: (places in the phase, pixels of the picture)
+    "Which pixels of one axis each phase holds."
+    size, stride, before, places = g.size[axis], g.stride[axis], g.pads[axis][0], _plane(g)[axis]
+    deal = {}
+    for p in {i * g.dilation[axis] % stride for i in range(g.kernel_size[axis])}:
+        first = max(0, -(-(before - p) // stride))  # the first place that is not padding
+        start = first * stride + p - before
+        count = max(0, min(places - first, -(-(size - start) // stride)))
+        deal[p] = slice(first, first + count), slice(start, start + count * stride, stride)
+    return deal
+
+# %% ../nbs/02_convolution.ipynb #7f1f5659
+def _phases(
+    g: Geometry,
+) -> list:  # of (p, q, places (rows, columns), pixels (rows, columns))
+    "Which pixels each phase (p, q) holds."
+    rows, columns = _deal_axis(g, 0), _deal_axis(g, 1)
+    return [(p, q, (rows[p][0], columns[q][0]), (rows[p][1], columns[q][1])) for p in rows for q in columns]
+
+# %% ../nbs/02_convolution.ipynb #738041eb
+def _empty_planes(
+    g: Geometry,
+    c: int,  # channels
+    n: int,  # images
+    dtype: np.dtype,
+) -> tuple[np.ndarray, np.ndarray]:  # lines (sh, sw, c, n, length), the same as pictures (sh, sw, c, n, rows, columns)
+    "Phases full of zeros."
+    rows, columns = _plane(g)
+    reach = (g.kernel_size[1] - 1) * g.dilation[1] // g.stride[1]  # the last run ends this far past the last row
+    lines = np.zeros((*g.stride, c, n, rows * columns + reach), dtype)
+    return lines, lines[..., : rows * columns].reshape(*g.stride, c, n, rows, columns)
+
+# %% ../nbs/02_convolution.ipynb #fa0ffc8a
+def _deal(
+    x: np.ndarray,  # (n, c, h, w)
+    g: Geometry,
+) -> np.ndarray:  # (sh, sw, c, n, length)
+    "The phases of padded images, each stored as one line."
+    lines, pictures = _empty_planes(g, x.shape[1], len(x), x.dtype)
+    for p, q, places, pixels in _phases(g):
+        pictures[(p, q, ..., *places)] = x[(..., *pixels)].swapaxes(0, 1)
+    return lines
+
+# %% ../nbs/02_convolution.ipynb #c26fbed2
+def _tap_views(
+    lines: np.ndarray,  # (sh, sw, c, n, length)
+    g: Geometry,
+    band: slice,  # output rows
+) -> Iterator[tuple[slice, slice, np.ndarray]]:  # (tap rows, tap columns, view (taps, taps, c, n, rows, span))
+    "What the taps see from a band of output rows, phase by phase, without a copy."
+    (kh, kw), (sh, sw), (dh, dw), columns = g.kernel_size, g.stride, g.dilation, _plane(g)[1]
+    every_i, every_j = sh // gcd(sh, dh), sw // gcd(sw, dw)  # taps this far apart share a phase
+    for i, j in np.ndindex(min(every_i, kh), min(every_j, kw)):
+        (down, p), (right, q) = divmod(i * dh, sh), divmod(j * dw, sw)
+        phase = lines[p, q, ..., (band.start + down) * columns + right :]
+        taps = len(range(i, kh, every_i)), len(range(j, kw, every_j))
+        c_step, n_step, step = phase.strides
+        steps = every_i * dh // sh * columns * step, every_j * dw // sw * step, c_step, n_step, columns * step, step
+        shape = *taps, *phase.shape[:2], band.stop - band.start, _span(g)
+        yield slice(i, None, every_i), slice(j, None, every_j), as_strided(phase, shape, steps)
+
+# %% ../nbs/02_convolution.ipynb #bfb14b5b
+def _bands(
+    n: int,  # images
+    rows: int,  # output rows
+    row_bytes: int,  # bytes of patches that one output row of one image needs
+) -> list[tuple[slice, list[slice]]]:
+    "Blocks of about `BLOCK` bytes: runs of images, each with its bands of rows."
+    return [(images, _slices(rows, row_bytes, BLOCK)) for images in _slices(n, rows * row_bytes, BLOCK)]
+
+# %% ../nbs/02_convolution.ipynb #4984b266
+def _patches(
+    x: np.ndarray,  # (n, c, h, w)
+    g: Geometry,
+    taps_first: bool = False,  # patches as (kh, kw, c, ...)
+) -> Iterator[tuple[slice, slice, np.ndarray]]:  # (images, output rows, patches (c, kh, kw, images, rows, span))
+    "Every window of every image, block by block; `span` counts the junk columns, too."
+    (n, c), (kh, kw), span = x.shape[:2], g.kernel_size, _span(g)
+    if (kh, kw, *g.stride, *map(any, g.pads)) == (1, 1, 1, 1, False, False):  # the picture is its own patches
+        yield from ((slice(k, k + 1), slice(0, g.out[0]), x[k].reshape(c, 1, 1, 1, *g.out)) for k in range(n))
+        return
+    for images, bands in _bands(n, g.out[0], c * kh * kw * span * x.itemsize):
+        lines = _deal(x[images], g)
+        for band in bands:
+            places = (lines.shape[3], band.stop - band.start, span)
+            patches = np.empty((kh, kw, c, *places) if taps_first else (c, kh, kw, *places), x.dtype)
+            by_tap = patches if taps_first else patches.transpose(1, 2, 0, 3, 4, 5)
+            for i, j, view in _tap_views(lines, g, band):
+                by_tap[i, j] = view
+            yield images, band, patches
+
+# %% ../nbs/02_convolution.ipynb #45e43093
+def _conv_im2col(
+    x: np.ndarray,  # (n, c, h, w)
+    w: np.ndarray,  # (out, c / groups, kh, kw)
+    g: Geometry,
+    y: np.ndarray,  # (n, out, oh, ow): filled with the result
+) -> None:
+    "One matrix product for each block of windows."
+    kernels = w.reshape(g.groups, len(w) // g.groups, -1)
+    for images, band, patches in _patches(x, g):
+        sums = kernels @ patches.reshape(g.groups, kernels.shape[2], -1)
+        sums = sums.reshape(len(w), *patches.shape[3:])[..., : g.out[1]]
+        y[images, :, band] = sums.swapaxes(0, 1)
+
+
+METHODS["im2col"] = Method(_conv_im2col, lambda x, w, g: w[1] > 1 or w[0] > x[1])
+
+# %% ../nbs/02_convolution.ipynb #d234c822
+# F(4x4, 3x3) of Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", section 4.2
+_TILE = np.array(
+    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
+    + [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
+)
+_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+_OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+# %% ../nbs/02_convolution.ipynb #ffdd5359
+def _conv_winograd(
+    x: np.ndarray,  # (n, c, h, w)
+    w: np.ndarray,  # (out, c / groups, 3, 3)
+    g: Geometry,
+    y: np.ndarray,  # (n, out, oh, ow): filled with the result
+) -> None:
+    "Tiles of 4 by 4 outputs, with a quarter of the multiplications."
+    if (g.kernel_size, g.stride, g.dilation) != ((3, 3), (1, 1), (1, 1)):
+        raise ValueError(f"method 'winograd' wants 3x3 kernels, stride 1, dilation 1; got {g[:3]}")
+    to_tile, to_kernel, to_output = (np.kron(m, m).astype(x.dtype) for m in (_TILE, _KERNEL, _OUTPUT))
+    kernels = (to_kernel @ w.reshape(-1, 9).T).reshape(36, g.groups, len(w) // g.groups, -1)
+    tiles = g._replace(kernel_size=(6, 6), stride=(4, 4), out=(-(-g.out[0] // 4), -(-g.out[1] // 4)))
+    for images, band, patches in _patches(x, tiles, taps_first=True):
+        seen = (to_tile @ patches.reshape(36, -1)).reshape(36, g.groups, w.shape[1], -1)
+        sums = to_output @ (kernels @ seen).reshape(36, -1)
+        sums = sums.reshape(4, 4, len(w), *patches.shape[3:])
+        for i, j in np.ndindex(4, 4):
+            target = y[images, :, 4 * band.start + i : 4 * band.stop : 4, j::4]
+            target[...] = sums[i, j, :, :, : target.shape[2], : target.shape[3]].swapaxes(0, 1)
+
+
+METHODS["winograd"] = Method(
+    _conv_winograd,
+    lambda x, w, g: (g[:3] == ((3, 3), (1, 1), (1, 1)) and w[1] >= 16 and w[0] // g.groups >= 16 and min(g.out) >= 4),
+)
+
+# %% ../nbs/02_convolution.ipynb #73a24059
+def _conv_fft(
+    x: np.ndarray,  # (n, c, h, w)
+    w: np.ndarray,  # (out, c / groups, kh, kw)
+    g: Geometry,
+    y: np.ndarray,  # (n, out, oh, ow): filled with the result
+) -> None:
+    "Transform, multiply, sum over channels, transform back; keep every stride-th place."
+    from scipy import fft
+
+    padded = [s + sum(p) for s, p in zip(g.size, g.pads, strict=True)]
+    shape = [fft.next_fast_len(s, real=True) for s in padded]
+    spread = np.zeros((*w.shape[:2], *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True))), w.dtype)
+    spread[..., :: g.dilation[0], :: g.dilation[1]] = w
+    depth, per_group = w.shape[1], len(w) // g.groups
+    side = max(1, int((4 * BLOCK / (shape[0] * shape[1] * x.itemsize)) ** 0.5))  # images, and kernels, at a time
+    for images in _slices(len(x), 1, side):
+        for group in range(g.groups):
+            part = x[images, group * depth : (group + 1) * depth]
+            for k in _slices(per_group, 1, side):
+                outs = slice(group * per_group + k.start, group * per_group + k.stop)
+                total = 0
+                for channel in range(depth):
+                    seen = fft.rfft2(pad2d(part[:, channel], g.pads), shape)
+                    total = total + seen[:, None] * fft.rfft2(spread[outs, channel], shape).conj()
+                places = fft.irfft2(total, shape)[..., :: g.stride[0], :: g.stride[1]]
+                y[images, outs] = places[..., : g.out[0], : g.out[1]]
+
+# %% ../nbs/02_convolution.ipynb #bb91a384
+def _fft_pays(x_shape, w_shape, g: Geometry) -> bool:
+    "Whether im2col would use each pixel 160 times or more, for each pair of an input and an output channel."
+    return g.kernel_size[0] * g.kernel_size[1] * g.out[0] * g.out[1] >= 160 * g.size[0] * g.size[1]
+
+
+METHODS["fft"] = Method(_conv_fft, _fft_pays)
+
+# %% ../nbs/02_convolution.ipynb #9b2aa7e8
+def _input_gradient_taps(
+    dy: np.ndarray,  # (n, out, oh, ow)
+    w: np.ndarray,  # (out, c / groups, kh, kw)
+    g: Geometry,
+    dx: np.ndarray,  # (n, c, h, w): filled with the result
+) -> None:
+    "Each tap adds its weight times `dy` to the pixels that it has read."
+    kernels = w.reshape(g.groups, len(w) // g.groups, *w.shape[1:])
+    (top, bottom), (left, right) = g.pads
+    for image, result in zip(dy, dx, strict=True):
+        image = image.reshape(g.groups, kernels.shape[1], -1)
+        padded = np.zeros((dx.shape[1], g.size[0] + top + bottom, g.size[1] + left + right), dx.dtype)
+        for i, j in np.ndindex(g.kernel_size):
+            seen = _seen(padded, g, i, j)
+            seen += (kernels[..., i, j].swapaxes(1, 2) @ image).reshape(seen.shape)
+        result[...] = padded[:, top : top + g.size[0], left : left + g.size[1]]
+
+# %% ../nbs/02_convolution.ipynb #f4d8e53f
+def _kernel_gradient_taps(
+    dy: np.ndarray,  # (n, out, oh, ow)
+    x: np.ndarray,  # (n, c, h, w)
+    g: Geometry,
+) -> np.ndarray:  # (out, c / groups, kh, kw)
+    "Each tap sums `dy` times the pixels that it has read."
+    outputs, depth = dy.shape[1], x.shape[1] // g.groups
+    dw = np.zeros((g.groups, outputs // g.groups, depth, *g.kernel_size), dy.dtype)
+    for image, up in zip(x, dy, strict=True):
+        image, up = pad2d(image, g.pads), up.reshape(g.groups, outputs // g.groups, -1)
+        for i, j in np.ndindex(g.kernel_size):
+            dw[..., i, j] += up @ _seen(image, g, i, j).reshape(g.groups, depth, -1).swapaxes(1, 2)
+    return dw.reshape(outputs, depth, *g.kernel_size)
+
+# %% ../nbs/02_convolution.ipynb #55a2f80c
+def _with_junk(
+    y: np.ndarray,  # (n, out, rows, ow)
+    g: Geometry,
+) -> np.ndarray:  # (groups, out / groups, n * rows * span)
+    "Output maps as rows of a matrix, with zeros in the junk columns."
+    n, outputs, rows, columns = y.shape
+    padded = np.zeros((outputs, n, rows, _span(g)), y.dtype)
+    padded[..., :columns] = y.swapaxes(0, 1)
+    return padded.reshape(g.groups, outputs // g.groups, -1)
+
+# %% ../nbs/02_convolution.ipynb #0cb75548
+def _input_gradient_phases(
+    dy: np.ndarray,  # (n, out, oh, ow)
+    w: np.ndarray,  # (out, c / groups, kh, kw)
+    g: Geometry,
+    dx: np.ndarray,  # (n, c, h, w): filled with the result
+) -> None:
+    "One matrix product for each block; each tap's run of numbers is added to its phase."
+    kernels = w.reshape(g.groups, len(w) // g.groups, -1).swapaxes(1, 2)
+    c, (kh, kw), dx[...] = dx.shape[1], g.kernel_size, 0
+    for images, bands in _bands(len(dy), g.out[0], c * kh * kw * _span(g) * dy.itemsize):
+        target = dx[images]
+        lines, pictures = _empty_planes(g, c, len(target), dy.dtype)
+        for band in bands:
+            taps = kernels @ _with_junk(dy[images, :, band], g)
+            taps = taps.reshape(c, kh, kw, len(target), band.stop - band.start, _span(g)).transpose(1, 2, 0, 3, 4, 5)
+            for i, j, view in _tap_views(lines, g, band):
+                for tap in np.ndindex(view.shape[:2]):
+                    view[tap] += taps[i, j][tap]
+        for p, q, places, pixels in _phases(g):
+            target[(..., *pixels)] = pictures[(p, q, ..., *places)].swapaxes(0, 1)
+
+# %% ../nbs/02_convolution.ipynb #d28f9f9c
+def _input_gradient(
+    dy: np.ndarray,  # (n, out, oh, ow)
+    w: np.ndarray,  # (out, c / groups, kh, kw)
+    g: Geometry,
+    dx: np.ndarray,  # (n, c, h, w): filled with the result
+) -> None:
+    "The fastest way to the gradient of the input; tap by tap for `int64` and where a result is not finite."
+    depth, per_group = w.shape[1], len(w) // g.groups
+    pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(g.kernel_size, g.pads, strict=True))
+    back = g._replace(pads=pads, size=g.out, out=g.size)
+    turned = w.reshape(g.groups, per_group, depth, *g.kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
+    turned = turned.reshape(g.groups * depth, per_group, *g.kernel_size)
+    if w.dtype.kind == "f":
+        if min(map(min, pads)) >= 0 and choose_method(dy.shape, turned.shape, back) == "winograd":
+            _conv_winograd(dy, turned, back, dx)
+        else:
+            _input_gradient_phases(dy, w, g, dx)
+        if all(np.isfinite(maps).all() for maps in dx):
+            return
+    _input_gradient_taps(dy, w, g, dx)
+
+# %% ../nbs/02_convolution.ipynb #1ca91ea9
+def _kernel_gradient(
+    dy: np.ndarray,  # (n, out, oh, ow)
+    x: np.ndarray,  # (n, c, h, w)
+    g: Geometry,
+) -> np.ndarray:  # (out, c / groups, kh, kw)
+    "The fastest way to the gradient of the kernels; tap by tap for `int64` and where a result is not finite."
+    depth = x.shape[1] // g.groups
+    if x.dtype.kind == "f":
+        dw = np.zeros((g.groups, dy.shape[1] // g.groups, depth * g.kernel_size[0] * g.kernel_size[1]), x.dtype)
+        for images, band, patches in _patches(x, g):
+            dw += _with_junk(dy[images, :, band], g) @ patches.reshape(g.groups, dw.shape[2], -1).swapaxes(1, 2)
+        if np.isfinite(dw).all():
+            return dw.reshape(-1, depth, *g.kernel_size)
+    return _kernel_gradient_taps(dy, x, g)
+
+# %% ../nbs/02_convolution.ipynb #c5be666c
+def conv2d_backward(
+    dy,  # gradient of the output (n, out, oh, ow)
+    x,  # input (n, c, h, w)
+    w,  # kernels (out, c / groups, kh, kw)
+    *,
+    stride=1,  # number or pair
+    padding=0,  # as in `conv2d`; filled with zeros
+    dilation=1,  # number or pair
+    groups: int = 1,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # dx, dw, db, in the shapes of x, w and b
+    "Gradients of a convolution with its input, kernels and bias, from the gradient of its output."
+    x, w, _ = check_layer(x, w, None, groups)
+    g = conv_geometry(x.shape[2:], w.shape[2:], stride, padding, dilation, groups)
+    dy = check_images(dy, "dy")
+    if dy.shape != (len(x), len(w), *g.out):
+        raise ValueError(f"dy must have the output's shape {(len(x), len(w), *g.out)}; got {dy.shape}")
+    dtype = _result_dtype(dy, x, w)
+    kinds = {_work_dtype(dtype, w[:, 0].size, dy, w), _work_dtype(dtype, dy[:, 0].size, dy, x)}
+    work = np.dtype(np.int64) if len(kinds) == 2 else kinds.pop()
+    dx, dw, w = np.empty(x.shape, dtype), np.zeros(w.shape, work), w.astype(work, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for images in _slices(len(x), work.itemsize * (x[:1].size + dy[:1].size)):
+            part = dy[images].astype(work, copy=False)
+            result = dx[images] if dtype == work else np.empty(dx[images].shape, work)
+            _input_gradient(part, w, g, result)
+            if dtype != work:
+                dx[images] = result if dtype.kind == "f" else np.rint(result)
+            dw += _kernel_gradient(part, x[images].astype(work, copy=False), g)
+        return dx, dw.astype(dtype, copy=False), dy.sum((0, 2, 3), dtype)
+
+# %% ../nbs/02_convolution.ipynb #6cea4b76
+class ReceptiveField(NamedTuple):
+    "What one output sees along one axis, in pixels of the input."
+
+    size: int  # pixels in the field
+    jump: int  # pixels from one output's field to the next one's
+    centre: float  # middle of output 0's field; pixel 0 has its middle at 0
+
+# %% ../nbs/02_convolution.ipynb #a1dbe070
+def receptive_field(
+    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
+) -> ReceptiveField:
+    "Receptive field of a stack of convolution or pooling layers."
+    size, jump, centre = 1, 1, 0.0
+    for layer in layers:
+        kernel_size, stride, padding, dilation = (*layer, *(1, 0, 1)[len(layer) - 1 :])
+        if padding == "same":
+            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
+        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
+        reach = as_whole(dilation, "dilation") * (kernel_size - 1)
+        before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
+        size, centre, jump = size + reach * jump, centre + (reach / 2 - before) * jump, jump * stride
+    return ReceptiveField(size, jump, centre)
+
+# %% ../nbs/02_convolution.ipynb #db52dd37
+def _visits_axis(size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int) -> np.ndarray:
+    "How many windows read each pixel of one axis."
+    out = conv_output_size(size, kernel_size, stride, pads, dilation)
+    taps = np.arange(out)[:, None] * stride + np.arange(kernel_size) * dilation
+    return np.bincount(taps.ravel(), minlength=size + sum(pads))[pads[0] : pads[0] + size]
+
+# %% ../nbs/02_convolution.ipynb #794775dd
+def visit_counts(
+    size,  # (h, w) of the input in pixels, or one number for both
+    kernel_size,  # number or pair
+    stride=1,  # number or pair
+    padding=0,  # as in `resolve_padding`
+    dilation=1,  # number or pair
+) -> np.ndarray:  # (h, w)
+    "How many windows read each pixel: the product of the counts of its row and of its column."
+    g = conv_geometry(size, kernel_size, stride, padding, dilation)
+    axes = zip(g.size, g.kernel_size, g.stride, g.pads, g.dilation, strict=True)
+    rows, columns = (_visits_axis(*axis) for axis in axes)
+    return np.outer(rows, columns)
+
+# %% ../nbs/02_convolution.ipynb #305eaa11
+def conv_transpose_output_size(
+    size: int,  # input width in pixels
+    kernel_size: int,  # number of taps
+    stride: int = 1,  # output pixels from one input pixel's copy of the kernel to the next one's
+    padding=0,  # what is cut off: a number per side, (before, after) or "valid"
+    output_padding: int = 0,  # extra pixels after the end, fewer than stride or dilation
+    dilation: int = 1,  # pixels from tap to tap
+) -> int:
+    "Width of a transposed convolution's output (Dumoulin and Visin 2016, relationship 14)."
+    size, kernel_size = as_whole(size, "size"), as_whole(kernel_size, "kernel_size")
+    stride, dilation = as_whole(stride, "stride"), as_whole(dilation, "dilation")
+    if isinstance(padding, str) and padding != "valid":
+        raise ValueError(f"padding of a transposed convolution must be numbers or 'valid'; got {padding!r}")
+    before, after = padding_1d(padding, size, kernel_size, stride, dilation)
+    if as_whole(output_padding, "output_padding", least=0) >= max(stride, dilation):
+        raise ValueError(f"output_padding must be below stride or dilation, {max(stride, dilation)}; got {output_padding}")
+    out = (size - 1) * stride + dilation * (kernel_size - 1) + 1 - before - after + output_padding
+    if out < 1:
+        raise ValueError(f"padding must leave at least one pixel; got {before} + {after}, which leaves {out}")
+    return out
+
+# %% ../nbs/02_convolution.ipynb #1a25d78a
+def _transpose_geometry(size, kernel_size, stride, padding, output_padding, dilation, groups) -> Geometry:
+    "The convolution whose way back is meant: from `out`, the size of x, to `size`, the size of the result."
+    kernel_size, stride = as_pair(kernel_size, "kernel_size"), as_pair(stride, "stride")
+    dilation, extra = as_pair(dilation, "dilation"), as_pair(output_padding, "output_padding", least=0)
+    sides = (padding, padding) if isinstance(padding, str) or np.ndim(padding) == 0 else tuple(padding)
+    if len(sides) != 2:
+        raise ValueError(f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}")
+    axes = zip(size, kernel_size, stride, sides, extra, dilation, strict=True)
+    result = tuple(conv_transpose_output_size(*axis) for axis in axes)
+    return Geometry(kernel_size, stride, dilation, resolve_padding(sides, size, kernel_size), groups, result, tuple(size))
+
+# %% ../nbs/02_convolution.ipynb #8cde1a94
+def conv_transpose2d(
+    x,  # input (n, c, h, w)
+    w,  # kernels (c, out / groups, kh, kw)
+    b=None,  # bias (out,)
+    *,
+    stride=1,  # number or pair
+    padding=0,  # what is cut off: number per side, (rows, columns), ((top, bottom), (left, right)) or "valid"
+    output_padding=0,  # extra rows and columns at the bottom and right: number or pair
+    dilation=1,  # number or pair
+    groups: int = 1,
+) -> np.ndarray:  # (n, out, oh, ow)
+    "Each input number adds a copy of its kernel to the output, `stride` pixels apart."
+    x, w, groups = check_images(x), check_images(w, "w"), as_whole(groups, "groups")
+    if x.shape[1] != len(w) or len(w) % groups:
+        raise ValueError(f"w must have shape (c, out / groups, kh, kw), c = {x.shape[1]}, groups={groups}; got {w.shape}")
+    b = np.zeros(w.shape[1] * groups, w.dtype) if b is None else check_images(b, "b", ndim=1)
+    if len(b) != w.shape[1] * groups:
+        raise ValueError(f"b must hold one number for each of {w.shape[1] * groups} maps; got {len(b)}")
+    g = _transpose_geometry(x.shape[2:], w.shape[2:], stride, padding, output_padding, dilation, groups)
+    dtype = _result_dtype(x, w, b)
+    work = _work_dtype(dtype, w[:, 0].size, x, w)
+    y, w = np.empty((len(x), len(b), *g.size), dtype), w.astype(work, copy=False)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for images in _slices(len(x), work.itemsize * (x[:1].size + y[:1].size)):
+            sums = y[images] if dtype == work else np.empty(y[images].shape, work)
+            _input_gradient(x[images].astype(work, copy=False), w, g, sums)
+            if dtype != work:
+                y[images] = sums if dtype.kind == "f" else np.rint(sums)
+        y += b.astype(dtype)[:, None, None]
+    return y
+
+# %% ../nbs/02_convolution.ipynb #89f0ddd6
+def depthwise_conv2d(
+    x,  # input (n, c, h, w)
+    w,  # kernels (c * multiplier, 1, kh, kw): `multiplier` for each channel
+    b=None,  # bias (c * multiplier,)
+    **settings,  # stride, padding, dilation, pad_mode, pad_value, method as in `conv2d`
+) -> np.ndarray:  # (n, c * multiplier, oh, ow)
+    "A convolution that keeps the channels apart."
+    return conv2d(x, w, b, groups=check_images(x).shape[1], **settings)
+
+# %% ../nbs/02_convolution.ipynb #69189ec6
+def separable_conv2d(
+    x,  # input (n, c, h, w)
+    depthwise,  # kernels (c * multiplier, 1, kh, kw): where to look
+    pointwise,  # kernels (out, c * multiplier, 1, 1): how to mix
+    b=None,  # bias (out,)
+    **settings,  # stride, padding, dilation, pad_mode, pad_value of the depthwise step
+) -> np.ndarray:  # (n, out, oh, ow)
+    "Depthwise, then 1x1: a full convolution in two cheap steps."
+    if np.shape(pointwise)[2:] != (1, 1):
+        raise ValueError(f"pointwise must have shape (out, channels, 1, 1); got {np.shape(pointwise)}")
+    return conv2d(depthwise_conv2d(x, depthwise, **settings), pointwise, b)
+
+# %% ../nbs/02_convolution.ipynb #34bf426a
+def conv1d(
+    x,  # input (n, c, length)
+    w,  # kernels (out, c / groups, k)
+    b=None,  # bias (out,)
+    *,
+    stride: int = 1,
+    padding=0,  # number per side, (before, after), "valid", "same" or "full"
+    dilation: int = 1,
+    groups: int = 1,
+    pad_mode: str = "zeros",  # as in `conv2d`
+    pad_value: float = 0,
+    method: str = "auto",
+) -> np.ndarray:  # (n, out, length)
+    "Cross-correlate signals with kernels."
+    x, w = check_images(x, ndim=3), check_images(w, "w", ndim=3)
+    stride, dilation = as_whole(stride, "stride"), as_whole(dilation, "dilation")
+    sides = padding_1d(padding, x.shape[2], w.shape[2], stride, dilation)
+    settings = dict(stride=(1, stride), padding=((0, 0), sides), dilation=(1, dilation), groups=groups)
+    way = dict(pad_mode=pad_mode, pad_value=pad_value, method=method)
+    return conv2d(x[:, :, None], w[:, :, None], b, **settings, **way)[:, :, 0]
