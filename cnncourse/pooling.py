@@ -427,7 +427,7 @@ def lp_pool2d_backward(
     shared = avg_pool2d_backward(scaled, x, kernel_size, stride, padding, ceil_mode, True, dilation)
     return shared * x ** (p - 1)
 
-# %% ../nbs/03_pooling.ipynb #0f57c5bc
+# %% ../nbs/03_pooling.ipynb #bd50608c
 def global_avg_pool2d(
     x,  # (n, c, h, w)
     keepdims: bool = False,  # keep the two axes of size 1, as PyTorch's adaptive pooling does
@@ -435,7 +435,7 @@ def global_avg_pool2d(
     "Mean of every map."
     return check_images(x).mean(axis=(2, 3), keepdims=keepdims)
 
-
+# %% ../nbs/03_pooling.ipynb #ec0ba423
 def global_avg_pool2d_backward(
     dy,  # gradient of the output, (n, c) or (n, c, 1, 1)
     x,  # the input, (n, c, h, w); only its shape is read
@@ -445,7 +445,7 @@ def global_avg_pool2d_backward(
     dy = check_gradient(dy.reshape(dy.shape[:2]) if dy.shape[2:] == (1, 1) else dy, x.shape[:2])
     return np.broadcast_to(dy[:, :, None, None] / (x.shape[2] * x.shape[3]), x.shape).astype(dy.dtype)
 
-
+# %% ../nbs/03_pooling.ipynb #5fd031ff
 def global_max_pool2d(
     x,  # (n, c, h, w)
     keepdims: bool = False,  # keep the two axes of size 1
@@ -453,7 +453,7 @@ def global_max_pool2d(
     "Largest pixel of every map."
     return check_images(x).max(axis=(2, 3), keepdims=keepdims)
 
-# %% ../nbs/03_pooling.ipynb #2d62744e
+# %% ../nbs/03_pooling.ipynb #2cb7ec7b
 def adaptive_bins(
     size: int,  # input width in pixels
     bins: int,  # output width in pixels
@@ -462,7 +462,7 @@ def adaptive_bins(
     size, bins = as_whole(size, "size"), as_whole(bins, "output_size")
     return [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
 
-
+# %% ../nbs/03_pooling.ipynb #3a2c39d4
 def adaptive_windows(
     x: np.ndarray,  # (n, c, h, w)
     output_size,  # number or pair; None in a pair keeps that size
@@ -476,7 +476,7 @@ def adaptive_windows(
     places = product(enumerate(bins[0]), enumerate(bins[1]))
     return pair, [((..., r, c), (..., rows, columns)) for (r, rows), (c, columns) in places]
 
-# %% ../nbs/03_pooling.ipynb #ebe1a58d
+# %% ../nbs/03_pooling.ipynb #d68f00a3
 def adaptive_avg_pool2d(
     x,  # (n, c, h, w)
     output_size,  # number or pair; None in a pair keeps that size
@@ -489,7 +489,7 @@ def adaptive_avg_pool2d(
         out[place] = x[window].mean(axis=(2, 3))
     return out
 
-
+# %% ../nbs/03_pooling.ipynb #dfee62f0
 def adaptive_avg_pool2d_backward(
     dy,  # gradient of the output, (n, c, oh, ow)
     x,  # the input, (n, c, h, w); only its shape is read
@@ -504,7 +504,7 @@ def adaptive_avg_pool2d_backward(
         dx[window] += (dy[place] / (dx[window].shape[2] * dx[window].shape[3]))[..., None, None]
     return dx
 
-# %% ../nbs/03_pooling.ipynb #8007f080
+# %% ../nbs/03_pooling.ipynb #d236c6c2
 def adaptive_max_pool2d(
     x,  # (n, c, h, w)
     output_size,  # number or pair; None in a pair keeps that size
@@ -517,7 +517,7 @@ def adaptive_max_pool2d(
         out[place] = x[window].max(axis=(2, 3))
     return out
 
-
+# %% ../nbs/03_pooling.ipynb #a89c0b3c
 def adaptive_max_pool2d_backward(
     dy,  # gradient of the output, (n, c, oh, ow)
     x,  # the input, (n, c, h, w)
@@ -535,7 +535,7 @@ def adaptive_max_pool2d_backward(
         dx[window] += np.where(chosen, dy[place][..., None, None], 0)
     return dx
 
-# %% ../nbs/03_pooling.ipynb #ba22b07b
+# %% ../nbs/03_pooling.ipynb #30482377
 def check_activations(
     x,  # (n, c, h, w)
 ) -> np.ndarray:
@@ -545,7 +545,7 @@ def check_activations(
         raise ValueError(f"x must hold finite numbers of at least 0, as after ReLU; got {x.min()} to {x.max()}")
     return x
 
-
+# %% ../nbs/03_pooling.ipynb #641824aa
 def draws(
     x: np.ndarray,  # (n, c, h, w), finite numbers of at least 0
     axes: tuple[PoolAxis, PoolAxis],  # rows and columns, without padding
@@ -561,7 +561,7 @@ def draws(
         drawn = (ends > rng.random((*ends.shape[:-1], 1)) * ends[..., -1:]).argmax(axis=-1)
         yield block, np.take_along_axis(pixels, drawn[..., None], axis=-1)[..., 0], drawn
 
-# %% ../nbs/03_pooling.ipynb #738cfa8f
+# %% ../nbs/03_pooling.ipynb #cc464f53
 def stochastic_pool2d(
     x,  # (n, c, h, w), finite numbers of at least 0
     kernel_size,  # number or pair
@@ -584,7 +584,7 @@ def stochastic_pool2d(
         out[i, j] = avg_pool2d(pixels**2, kernel_size, stride) / np.where(mean > 0, mean, 1)
     return out
 
-
+# %% ../nbs/03_pooling.ipynb #e7bb1947
 def stochastic_pool2d_backward(
     dy,  # gradient of the output, (n, c, oh, ow)
     x,  # this and the rest as given to `stochastic_pool2d`
@@ -612,7 +612,7 @@ def binomial_kernel(
         row = np.convolve(row, [0.5, 0.5])
     return np.outer(row, row)
 
-# %% ../nbs/03_pooling.ipynb #b2060ada
+# %% ../nbs/03_pooling.ipynb #faf09008
 def blur_plan(
     x: np.ndarray,  # (n, c, h, w)
     kernel_size: int,  # width of the blur kernel
@@ -626,7 +626,7 @@ def blur_plan(
     inside = conv2d(np.ones((1, 1, *x.shape[2:]), kernel.dtype), kernel, **settings)
     return np.repeat(kernel, x.shape[1], axis=0), {**settings, "groups": x.shape[1]}, inside
 
-
+# %% ../nbs/03_pooling.ipynb #c3b0ea07
 def blur_pool2d(
     x,  # (n, c, h, w)
     kernel_size: int = 3,  # width of the blur kernel
@@ -637,7 +637,7 @@ def blur_pool2d(
     kernels, settings, inside = blur_plan(x, kernel_size, stride)
     return conv2d(x, kernels, **settings) / inside
 
-
+# %% ../nbs/03_pooling.ipynb #5df6eb0f
 def blur_pool2d_backward(
     dy,  # gradient of the output, (n, c, oh, ow)
     x,  # this and the rest as given to `blur_pool2d`; only its shape is read
@@ -654,7 +654,7 @@ def blur_pool2d_backward(
         dx[..., i, j] += share[..., o, q] * kernels[0, 0, a, b].astype(dy.dtype)
     return dx
 
-# %% ../nbs/03_pooling.ipynb #a816fb05
+# %% ../nbs/03_pooling.ipynb #8768d824
 def flatten(
     x,  # (n, ...)
 ) -> np.ndarray:  # (n, product of the rest)
@@ -664,7 +664,7 @@ def flatten(
         raise ValueError(f"x must have at least 2 axes, (n, ...); got {x.ndim}, shape {x.shape}")
     return x.reshape(len(x), int(np.prod(x.shape[1:])))
 
-
+# %% ../nbs/03_pooling.ipynb #49bca40e
 def dense_params(
     in_features: int,  # numbers in
     out_features: int,  # numbers out
@@ -673,7 +673,7 @@ def dense_params(
     "Number of weights and biases of a fully connected layer."
     return as_whole(out_features, "out_features") * (as_whole(in_features, "in_features") + bool(bias))
 
-
+# %% ../nbs/03_pooling.ipynb #f1922b90
 def head_params(
     shape: tuple[int, int, int],  # (c, h, w) of the last maps
     units: tuple[int, ...],  # outputs of the dense layers, the number of classes last
@@ -686,7 +686,7 @@ def head_params(
     features = c * h * w if head == "flatten" else c
     return sum(dense_params(m, n) for m, n in pairwise([features, *units]))
 
-# %% ../nbs/03_pooling.ipynb #022dd3cb
+# %% ../nbs/03_pooling.ipynb #d3d21a62
 def dropout(
     x,  # (n, ...)
     rate: float,  # probability that a number is switched off, from 0 up to but not 1
@@ -708,7 +708,7 @@ def dropout(
     kept = np.random.default_rng(seed).random(shape, dtype=np.float32) >= rate
     return x * (kept / (1 - rate)).astype(x.dtype)
 
-
+# %% ../nbs/03_pooling.ipynb #13742555
 def spatial_dropout(
     x,  # (n, c, h, w)
     rate: float,  # probability that a map is switched off, from 0 up to but not 1
