@@ -190,17 +190,15 @@ def fold_columns(
     for pixels in taps[2:]:
         ufunc(found[: pixels.size], pixels, out=found[: pixels.size])
 
-# %% ../nbs/03_pooling.ipynb #a7e40bb3
+# %% ../nbs/03_pooling.ipynb #db298ed1
 def fold_blocks(
     x: np.ndarray,  # (n, c, h, w)
     axes: tuple[PoolAxis, PoolAxis],  # rows and columns
     ufunc: np.ufunc,  # np.maximum or np.add
     neutral: float,  # what a window without any pixel gets
     dtype,  # to compute in
-) -> Iterator[
-    tuple[tuple, np.ndarray]
-]:  # block (pictures, channels, rows); result (.., .., .., ow), valid until the next
-    "Combine the pixels of all windows, block by block."
+) -> Iterator[tuple[tuple, np.ndarray]]:  # block (pictures, channels, rows) and its result (.., .., .., ow)
+    "Combine the pixels of all windows, block by block; each result is valid until the next one."
     rows, columns = axes
     width, tall = min(columns.size, columns.span - columns.before), None
     for i, j, r in blocks(*x.shape[:2], rows.out, columns.span):
@@ -462,11 +460,11 @@ def adaptive_bins(
     size, bins = as_whole(size, "size"), as_whole(bins, "output_size")
     return [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
 
-# %% ../nbs/03_pooling.ipynb #3a2c39d4
+# %% ../nbs/03_pooling.ipynb #20325fa3
 def adaptive_windows(
     x: np.ndarray,  # (n, c, h, w)
     output_size,  # number or pair; None in a pair keeps that size
-) -> tuple[tuple[int, int], list]:  # output size; for every output pixel, its place and its window
+) -> tuple[tuple[int, int], list]:  # output size; place and window of every output pixel
     "The bins of both axes as places and slices."
     pair = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     if len(pair) == 2:
@@ -612,15 +610,13 @@ def binomial_kernel(
         row = np.convolve(row, [0.5, 0.5])
     return np.outer(row, row)
 
-# %% ../nbs/03_pooling.ipynb #faf09008
+# %% ../nbs/03_pooling.ipynb #d6a23832
 def blur_plan(
     x: np.ndarray,  # (n, c, h, w)
     kernel_size: int,  # width of the blur kernel
     stride,  # number or pair
-) -> tuple[
-    np.ndarray, dict, np.ndarray
-]:  # kernels (c, 1, k, k), settings of the convolution, weights inside (1, 1, oh, ow)
-    "What blurred pooling hands to the convolution."
+) -> tuple[np.ndarray, dict, np.ndarray]:  # kernels (c, 1, k, k), settings, weights inside (1, 1, oh, ow)
+    "What blurred pooling hands to the convolution, and how much weight each window has inside the picture."
     kernel = binomial_kernel(kernel_size)[None, None].astype(x.dtype if x.dtype.kind == "f" else np.float64)
     settings = {"stride": stride, "padding": (((kernel_size - 1) // 2, kernel_size // 2),) * 2}
     inside = conv2d(np.ones((1, 1, *x.shape[2:]), kernel.dtype), kernel, **settings)
