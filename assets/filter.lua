@@ -34,4 +34,13 @@ local function box(tbl)
   return pandoc.Div({ tbl }, { class = "table-box", tabindex = "0", role = "region", ["aria-label"] = "Table" })
 end
 
-return { { BlockQuote = callout, Header = tag_numbers, Table = box } }
+-- A picture in the text has its text alternative in the brackets. Quarto makes a caption of that and leaves no alternative.
+local function alternative(image)
+  local said = pandoc.utils.stringify(image.caption)
+  if quarto and said ~= "" then
+    image.attributes["fig-alt"] = image.attributes["fig-alt"] or image.attributes["alt"] or said
+  end
+  return image
+end
+
+return { { BlockQuote = callout, Header = tag_numbers, Table = box, Image = alternative } }

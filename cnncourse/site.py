@@ -8,11 +8,11 @@ __all__ = ['DEFINITIONS', 'IMAGES', 'WIDGET', 'LOADING_RELS', 'CSS_TARGET', 'SCR
            'split_options', 'join_options', 'exported_names', 'is_export', 'module_of', 'symbol_table', 'relative',
            'link_symbols', 'type_name', 'signature', 'parameter_table', 'document', 'document_cell', 'plain',
            'is_shown', 'fenced', 'html_figure', 'pictures', 'clean_data', 'clean_outputs', 'show_export', 'split_title',
-           'prepare', 'read_executed', 'title_of', 'read_settings', 'stage', 'quoted', 'nth', 'output_markdown',
-           'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html', 'neighbours', 'run_tool', 'process',
-           'pandoc_path', 'pandoc_defaults', 'render_pandoc', 'render_quarto', 'choose_builder', 'bare', 'page_ids',
-           'mend_link', 'mend_links', 'References', 'references', 'link_problem', 'check_links', 'cell_of', 'build_key',
-           'read_mark', 'swap', 'finish', 'build', 'Handler', 'make_server', 'serve']
+           'prepare', 'read_executed', 'title_of', 'read_settings', 'copy_pictures', 'stage', 'quoted', 'nth',
+           'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html', 'neighbours',
+           'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc', 'render_quarto', 'choose_builder',
+           'bare', 'page_ids', 'mend_link', 'mend_links', 'References', 'references', 'link_problem', 'check_links',
+           'cell_of', 'build_key', 'read_mark', 'swap', 'finish', 'build', 'Handler', 'make_server', 'serve']
 
 # %% ../nbs/api/site.ipynb #9105d0e4
 import ast
@@ -294,7 +294,7 @@ def parameter_table(
         rows.append("| " + " | ".join(shown) + " |")
     return "\n".join(["| Parameter | Type | Default | Meaning |", "|:--|:--|:--|:--|", *rows])
 
-# %% ../nbs/api/site.ipynb #d915b78b
+# %% ../nbs/api/site.ipynb #1e989a0a
 def document(
     thing,  # a function or a class
     name: str,  # the name to show
@@ -318,7 +318,10 @@ def document_cell(
     "What the page of a module says about one exported cell."
     loaded = importlib.import_module(module)
     public = [name for name in exported_names(code) if not name.startswith("_")]
-    things = [(name, functools.reduce(getattr, name.split("."), loaded)) for name in public]
+    try:
+        things = [(name, functools.reduce(getattr, name.split("."), loaded)) for name in public]
+    except AttributeError as error:
+        raise SiteError(f"{module} is out of step with its notebook ({error}): run `nbdev_export`") from error
     return "\n\n".join(document(thing, name, module.split(".")[-1], 4 if "." in name else 3) for name, thing in things)
 
 # %% ../nbs/api/site.ipynb #feb30535
@@ -333,7 +336,7 @@ def plain(
     text = re.sub(r"\x1B(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])", "", text).replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
-# %% ../nbs/api/site.ipynb #d5cea13c
+# %% ../nbs/api/site.ipynb #67498c46
 def is_shown(
     directives: list[str],  # nbdev's directives of a cell
     options: dict,  # its options
@@ -358,9 +361,10 @@ def html_figure(
     options: dict,  # the cell's options
 ) -> str:
     "HTML with the caption and the text alternative that its cell gives."
+    label = html.escape(options.get("fig-alt", options.get("fig-cap", "")))
+    text = re.sub(r"<img (?![^>]*\balt=)", f'<img alt="{label}" ', text) if label else text
     if "fig-cap" not in options:
         return text
-    label = html.escape(options.get("fig-alt", options["fig-cap"]))
     caption = f"<figcaption>{html.escape(options['fig-cap'])}</figcaption>"
     return f'<figure class="figure" aria-label="{label}">\n{text}\n{caption}\n</figure>'
 
@@ -503,7 +507,7 @@ def title_of(
         raise SiteError(f"expected `# Title` in the first cell of {path}; it is not there")
     return match[1].strip()
 
-# %% ../nbs/api/site.ipynb #bc04297d
+# %% ../nbs/api/site.ipynb #341e2f85
 def read_settings(
     course: Path,  # the course's top folder
 ) -> configparser.ConfigParser:
@@ -512,6 +516,21 @@ def read_settings(
     if not settings.read(Path(course) / "settings.ini", encoding="utf-8"):
         raise SiteError(f"expected {Path(course) / 'settings.ini'}; it is not there")
     return settings
+
+
+def copy_pictures(
+    course: Path,  # the course's top folder
+    path: str,  # a notebook, relative to it
+    cells: list,  # its cells
+    folder: Path,  # staging folder
+):
+    "Copy the files of the course that a notebook's text shows or links to, other notebooks aside."
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for target in re.findall(r"""\]\(\s*([^)\s#]+)|\ssrc=["']([^"']+)""", text):
+        name = os.path.normpath(Path(path).parent / unquote(target[0] or target[1]))
+        if Path(name).suffix != ".ipynb" and ".." not in Path(name).parts and (course / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(course / name, folder / name)
 
 
 def stage(
@@ -531,9 +550,10 @@ def stage(
     for path, notebook in notebooks.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(prepare(notebook, path, symbols, library, faults), folder / path)
+        copy_pictures(course, path, notebook.cells, folder)
     if faults:
         raise SiteError("\n".join(["some figures have no text alternative:", *faults]))
-    shutil.copytree(Path(course) / "assets", folder / "assets")
+    shutil.copytree(Path(course) / "assets", folder / "assets", dirs_exist_ok=True)
     config["website"]["sidebar"]["contents"] = entries
     (folder / "_quarto.yml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
     settings["DEFAULT"].update({"nbs_path": ".", "doc_path": "_docs", "skip_procs": "exec_show_docs,add_links"})

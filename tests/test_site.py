@@ -1,0 +1,582 @@
+"""The website: a small made course, built by both builders, and looked at with a browser."""
+
+import base64
+import functools
+import re
+import shutil
+import socket
+import threading
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from cnncourse import site
+from cnncourse.site import SiteError, build, check_links, make_server, serve
+
+TOP = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+
+needs_quarto = pytest.mark.skipif(not shutil.which("quarto"), reason="no `quarto` on the path")
+needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no chromium on the path")
+builders = pytest.mark.parametrize("builder", ["pandoc", pytest.param("quarto", marks=needs_quarto)])
+
+SETTINGS = """[DEFAULT]
+lib_name = tinylib
+repo = tinylib
+version = 0.0.1
+description = A small course
+author = A
+author_email = a@example.org
+user = a
+branch = main
+title = tiny
+nbs_path = .
+lib_path = tinylib
+doc_path = _docs
+recursive = True
+custom_sidebar = True
+git_url = https://github.com/a/tinylib
+doc_host = https://a.github.io
+doc_baseurl = /tinylib
+"""
+
+LIBRARY = """def double(
+    x: int,  # what to double
+) -> int:
+    "Twice `x`."
+    return 2 * x
+"""
+
+HOME = [
+    new_markdown_cell(
+        "# Home\n\n> Where it starts.\n\nThe first lesson is [scaling](01_scaling.ipynb), after [a paper](https://example.org/paper.pdf).\n\n![A grey pixel](pixel.png)"
+    )
+]
+
+LESSON = [
+    new_markdown_cell("# Scaling\n\n> One sentence about scaling."),
+    new_code_cell("#| default_exp scaling"),
+    new_markdown_cell(
+        "Uses `tables.double` and `halve`; see [there](02_pooling.ipynb#Stride-and-size-[T3.2]).\n- a list\n- of two"
+    ),
+    new_code_cell("seed = 0", metadata={"tags": ["parameters"]}),
+    new_markdown_cell(
+        "## The rule [T1.1] [W1.2]\n\n> **Note.** A remark of $x^2$.\n\n> **Claim C1.1.** Scaling helps.\n\n> A plain quote."
+    ),
+    new_markdown_cell("$$\\frac{1}{2}$$\n\n<details><summary>More</summary>\n\nFolded **bold** text.\n\n</details>"),
+    new_code_cell("#| export\ndef halve(x):\n    return x / 2"),
+    new_code_cell("#| hide\nsecret_cell = 1"),
+    new_code_cell("print('printed')", outputs=[new_output("stream", name="stdout", text="\x1b[32mprinted\x1b[0m\n")]),
+    new_code_cell(
+        '#| fig-cap: "The answer is grey."\n#| fig-alt: "One \\"grey\\" pixel."\ndraw()',
+        outputs=[new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"})],
+    ),
+    new_code_cell('#| code-fold: true\n#| code-summary: "How it is done"\nfolded_code = 1'),
+    new_code_cell(
+        "table",
+        outputs=[
+            new_output(
+                "execute_result",
+                data={
+                    "text/html": '<table class="dataframe"><tr>' + "<td>123456789</td>" * 30 + "</tr></table>",
+                    "text/plain": "t",
+                },
+                execution_count=1,
+            )
+        ],
+    ),
+    new_code_cell(
+        "1 / 0",
+        outputs=[
+            new_output(
+                "error",
+                ename="ZeroDivisionError",
+                evalue="division by zero",
+                traceback=["\x1b[31mZeroDivisionError\x1b[0m: division by zero"],
+            )
+        ],
+    ),
+    new_code_cell("long_line = '" + "wide " * 60 + "'"),
+]
+
+POOLING = [
+    new_markdown_cell("# Pooling\n\n> Fewer numbers."),
+    new_markdown_cell(
+        "## Stride and size [T3.2]\n\nThe word 합성곱 and the word quokka.\n\n| a | b |\n|---|---|\n"
+        + "| "
+        + "wide " * 50
+        + "| 2 |"
+    ),
+]
+
+TABLES = [
+    new_markdown_cell("# Tables\n\n> A module of the library."),
+    new_code_cell("#| default_exp tables"),
+    new_code_cell("#| export\n" + LIBRARY),
+]
+
+
+def write_course(folder):
+    "A course of four pages, executed, with the real assets and configuration."
+    for name, cells in {"index": HOME, "01_scaling": LESSON, "02_pooling": POOLING, "api/tables": TABLES}.items():
+        write(folder, f"nbs/{name}.ipynb", cells)
+    (folder / "nbs/pixel.png").write_bytes(base64.b64decode(PNG))
+    (folder / "settings.ini").write_text(SETTINGS)
+    (folder / "tinylib").mkdir()
+    (folder / "tinylib/__init__.py").touch()
+    (folder / "tinylib/tables.py").write_text(LIBRARY)
+    shutil.copytree(TOP / "assets", folder / "assets")
+    config = (TOP / "_quarto.yml").read_text()
+    for page in ("curriculum", "glossary"):
+        config = config.replace(f"          - nbs/{page}.ipynb\n", "")
+    (folder / "_quarto.yml").write_text(config)
+    return folder
+
+
+def write(folder, path, cells):
+    "A notebook as its author has it, and executed by papermill, which adds a cell of parameters."
+    source = [nbformat.from_dict(dict(cell) | ({"outputs": []} if cell.cell_type == "code" else {})) for cell in cells]
+    injected = new_code_cell("injected = 1", metadata={"tags": ["injected-parameters"]})
+    for name, content in [(path, source), (f"_run/{path}", [*cells[:2], injected, *cells[2:]])]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(new_notebook(cells=content), folder / name)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    "The small course; its library can be imported."
+    with pytest.MonkeyPatch.context() as patch:
+        folder = write_course(tmp_path_factory.mktemp("course"))
+        patch.syspath_prepend(folder)
+        yield folder
+
+
+@functools.cache
+def attempt(course, builder):
+    "One build of the small course: the site, or what went wrong."
+    try:
+        return build(course, course / f"_{builder}", builder=builder, report=lambda line: None)
+    except SiteError as error:
+        return error
+
+
+def built(course, builder):
+    "The small course's site, built once."
+    made = attempt(course, builder)
+    assert not isinstance(made, SiteError), made
+    return made
+
+
+@pytest.fixture
+def course(tiny, tmp_path):
+    "A copy of the small course to spoil."
+    return Path(shutil.copytree(tiny, tmp_path / "course", ignore=shutil.ignore_patterns("_pandoc", "_quarto")))
+
+
+def text_of(made, page):
+    return (made.folder / page).read_text(encoding="utf-8")
+
+
+def main_of(made, page):
+    "The page without its frame."
+    return re.search(r"<main.*</main>", text_of(made, page), re.S)[0]
+
+
+def quiet(course, **options):
+    return build(course, builder="pandoc", report=lambda line: None, **options)
+
+
+# What both builders make of the same course
+
+
+@builders
+def test_every_notebook_becomes_a_page(tiny, builder):
+    made = built(tiny, builder)
+    pages = ["index.html", "nbs/index.html", "nbs/scaling.html", "nbs/pooling.html", "nbs/api/tables.html"]
+    assert [page for page in pages if not (made.folder / page).exists()] == []
+    assert (made.builder, made.pages, made.problems) == (builder, 4, [])
+    assert 'url=nbs/index.html"' in text_of(made, "index.html")
+
+
+@builders
+def test_sidebar_goes_by_week(tiny, builder):
+    text = re.sub(r"<[^>]*>|\s+", " ", text_of(built(tiny, builder), "nbs/scaling.html"))
+    shown = re.findall(r"Start|Home|The eight weeks|1 · Scaling|2 · Pooling|Beyond|The library|Tables", text)
+    order = ["Start", "Home", "The eight weeks", "1 · Scaling", "2 · Pooling", "The library", "Tables"]
+    assert shown[shown.index("Start") :][: len(order)] == order and "Beyond" not in shown
+
+
+@builders
+def test_neighbouring_pages(tiny, builder):
+    text = text_of(built(tiny, builder), "nbs/scaling.html")
+    assert re.search(r'rel="prev"|nav-page-previous', text) and re.search(r'rel="next"|nav-page-next', text)
+    assert text.count("pooling.html") >= 3 and text.count("index.html") >= 2  # sidebar, text and neighbour
+
+
+@builders
+def test_quotes_with_a_bold_lead_become_callouts(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert re.search(
+        r'<div class="hint hint-note" role="note">\s*<p><span class="hint-lead">Note.</span> A remark', text
+    )
+    assert re.search(r'<div class="hint hint-claim" role="note">\s*<p><span class="hint-lead">Claim C1.1.</span>', text)
+    assert re.search(r"<blockquote[^>]*>\s*<p>A plain quote", text)
+
+
+@builders
+def test_formulas_are_mathml(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert "<msup><mi>x</mi><mn>2</mn></msup>" in text and "<mfrac><mn>1</mn><mn>2</mn></mfrac>" in text
+
+
+@builders
+def test_figures_have_caption_and_text_alternative(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert re.search(r'<img src="[^"]+\.png"[^>]* alt="One &quot;grey&quot; pixel."', text)
+    assert "<figcaption>The answer is grey.</figcaption>" in text and "fig-cap" not in text
+
+
+@builders
+def test_hidden_and_injected_cells_are_not_shown(tiny, builder):
+    whole = "".join(path.read_text(errors="ignore") for path in built(tiny, builder).folder.rglob("*.html"))
+    for absent in ("secret_cell", "injected", "default_exp", "#|"):
+        assert absent not in whole
+
+
+@builders
+def test_lessons_show_the_code_that_they_export(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    frame = text[text.index('id="scaling.halve"') :]
+    assert 'class="exported-name">tinylib.scaling.halve<' in frame
+    assert re.search(r'<span class="kw">def</span> halve\(x\)', frame)
+
+
+@builders
+def test_pages_of_the_library_document_and_fold(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/api/tables.html")
+    assert 'id="tables.double"' in text and "Twice <code>x</code>." in text
+    assert (
+        re.search(r"<td[^>]*><code>x</code></td>\s*<td[^>]*><code>int</code></td>", text) and "what to double" in text
+    )
+    folded = re.search(r'<details class="code-fold">\s*<summary>\s*Source\s*</summary>.*?</details>', text, re.S)[0]
+    assert re.search(r'<span class="kw">def</span> double', folded)
+
+
+@builders
+def test_symbols_link_to_their_documentation(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert '<a href="api/tables.html#tables.double"><code>tables.double</code></a>' in text
+    assert '<a href="#scaling.halve"><code>halve</code></a>' in text
+
+
+@builders
+def test_links_between_notebooks_lead_to_pages(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    link = re.search(r'<a href="([^"]+)">there</a>', text)[1]
+    assert link.endswith("pooling.html#stride-and-size-t3.2")  # the notebook has JupyterLab's way of writing it
+
+
+@builders
+def test_curriculum_numbers_are_anchors(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert 'id="T1.1"' in text and 'id="W1.2"' in text and "[T1.1]" not in text
+
+
+@builders
+def test_code_folds_where_asked_and_html_folds_too(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert re.search(r'<details class="code-fold">\s*<summary>\s*How it is done\s*</summary>', text)
+    assert re.search(r"<details>\s*<summary>\s*More\s*</summary>\s*<p>Folded <strong>bold</strong> text.</p>", text)
+
+
+@builders
+def test_outputs_are_told_apart_and_free_of_terminal_codes(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert re.search(r'<div class="cell-output cell-output-stdout">\s*<pre[^>]*><code>printed', text)
+    assert re.search(r'<div class="cell-output cell-output-error">\s*<pre[^>]*><code>ZeroDivisionError', text)
+    assert '<table class="dataframe' in text and "\x1b" not in text
+
+
+@builders
+def test_lists_follow_paragraphs_as_in_jupyterlab(tiny, builder):
+    assert "<li>a list</li>" in main_of(built(tiny, builder), "nbs/scaling.html")
+
+
+@builders
+def test_the_built_site_has_no_broken_link_and_no_foreign_host(tiny, builder):
+    assert check_links(built(tiny, builder).folder) == []
+
+
+@builders
+def test_pictures_beside_a_notebook_come_along_and_other_hosts_may_be_linked(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/index.html")
+    assert re.search(r'<img src="pixel.png"[^>]* alt="A grey pixel"', text) and "https://example.org/paper.pdf" in text
+    assert (built(tiny, builder).folder / "nbs/pixel.png").exists()
+
+
+def test_search_index_exists(tiny):
+    assert list((built(tiny, "pandoc").folder / "pagefind").glob("index/*"))
+
+
+@needs_quarto
+def test_quarto_and_pandoc_say_the_same(tiny):
+    def words(builder, page):
+        text = re.sub(
+            r"<annotation.*?</annotation>|<!--.*?-->|<nav.*?</nav>|<details class=.contents.*?</details>|<script.*?</script>",
+            "",
+            main_of(built(tiny, builder), page),
+            flags=re.S,
+        )
+        return set(re.findall(r"\w+", unescape(re.sub(r"<[^>]*>", " ", text))))
+
+    for page in ("nbs/scaling.html", "nbs/pooling.html", "nbs/api/tables.html"):
+        assert words("quarto", page) == words("pandoc", page)
+
+
+# What must stop a build
+
+
+def spoil(course, text):
+    "Add a Markdown cell to the second lesson."
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, new_markdown_cell(text)])
+
+
+BROKEN = {
+    "09_gone.ipynb": "[gone](09_gone.ipynb)",
+    "scaling.html#not-there": "[gone](01_scaling.ipynb#not-there)",
+    "cat.png": "![A cat](cat.png)",
+    "gone.html": '<a href="gone.html">x</a>',
+    "https://example.org/cat.png": '<img src="https://example.org/cat.png" alt="a cat">',
+    "//example.org/font.css": '<link rel="stylesheet" href="//example.org/font.css">',
+    "https://example.org/a.css": "<style>@import 'https://example.org/a.css';</style>",
+    "https://example.org/a.js": "<script src='https://example.org/a.js'></script>",
+}
+
+
+def test_broken_references_fail_with_page_and_line_and_the_old_site_stays(course, tiny):
+    shutil.copytree(built(tiny, "pandoc").folder, course / "_docs")
+    before = (course / "_docs/nbs/pooling.html").read_text()
+    spoil(course, "\n\n".join(BROKEN.values()))
+    with pytest.raises(SiteError) as caught:
+        quiet(course)
+    page = (course / "_run/site/new/nbs/pooling.html").read_text().splitlines()
+    for target in BROKEN:
+        found = re.search(rf"nbs/pooling\.html:(\d+): {re.escape(target)} .*02_pooling\.ipynb", str(caught.value))
+        assert found and target in page[int(found[1]) - 1]
+    assert len(str(caught.value).splitlines()) == 1 + len(BROKEN)
+    assert (course / "_docs/nbs/pooling.html").read_text() == before
+
+
+def test_a_formula_that_cannot_be_read_fails(course):
+    spoil(course, r"$\frac{1}$")
+    with pytest.raises(SiteError, match=r"02_pooling\.ipynb.*TeX"):
+        quiet(course)
+
+
+def test_a_picture_without_text_alternative_fails_with_page_and_cell(course):
+    output = new_output("display_data", data={"image/png": PNG})
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, new_code_cell("draw()", outputs=[output])])
+    with pytest.raises(SiteError, match=r"nbs/02_pooling.ipynb, cell \d: expected `#\| fig-alt:`"):
+        quiet(course)
+
+
+def test_a_notebook_that_was_not_executed_fails(course):
+    (course / "_run/nbs/02_pooling.ipynb").unlink()
+    with pytest.raises(SiteError, match=r"nbs/02_pooling\.ipynb has not been executed: run `cnncourse run`"):
+        quiet(course)
+
+
+def test_a_notebook_that_changed_since_fails(course):
+    source = nbformat.read(course / "nbs/02_pooling.ipynb", as_version=4)
+    source.cells.append(new_markdown_cell("More."))
+    nbformat.write(source, course / "nbs/02_pooling.ipynb")
+    with pytest.raises(SiteError, match=r"nbs/02_pooling\.ipynb has changed since it was executed"):
+        quiet(course)
+
+
+def test_a_deleted_notebook_takes_its_page_along(course):
+    write(course, "nbs/03_extra.ipynb", [new_markdown_cell("# Extra\n\n> One more.")])
+    made = quiet(course)
+    assert (made.folder / "nbs/extra.html").exists() and "3 · Extra" in text_of(made, "nbs/scaling.html")
+    (course / "nbs/03_extra.ipynb").unlink()
+    made = quiet(course)
+    assert not (made.folder / "nbs/extra.html").exists() and "3 · Extra" not in text_of(made, "nbs/scaling.html")
+
+
+def test_nothing_is_built_when_nothing_changed(course, tiny):
+    shutil.copytree(built(tiny, "pandoc").folder, course / "_docs")
+    again = quiet(course)
+    assert (again.rebuilt, again.pages) == (False, 4) and again.seconds < 3
+    (course / "assets/site.css").write_text("body { color: black }")
+    assert quiet(course).rebuilt
+
+
+def test_a_folder_of_other_things_is_not_touched(course, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis/chapter.txt").write_text("mine")
+    with pytest.raises(SiteError, match="was not made by `cnncourse site`"):
+        quiet(course, out=tmp_path / "thesis")
+    assert (tmp_path / "thesis/chapter.txt").read_text() == "mine"
+
+
+def test_it_says_which_builder_and_why(course, monkeypatch):
+    monkeypatch.setattr(site.shutil, "which", lambda name: None)
+    said = []
+    made = build(course, report=said.append)
+    assert made.builder == "pandoc" and "no `quarto` on the path" in said[0]
+    with pytest.raises(SiteError, match="no `quarto` on the path"):
+        build(course, builder="quarto")
+
+
+def test_a_program_that_fails_is_quoted(course):
+    (course / "assets/filter.lua").write_text("this is not Lua")
+    with pytest.raises(SiteError, match=r"pandoc stopped with exit code \d+"):
+        quiet(course)
+
+
+# Serving
+
+
+def test_a_port_in_use_is_said_plainly(tiny):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SiteError, match=rf"cannot serve on 127\.0\.0\.1, port {port}.*choose another port"):
+            serve(built(tiny, "pandoc").folder, port)
+
+
+def test_there_must_be_a_site_to_serve(tmp_path):
+    with pytest.raises(SiteError, match=r"no site in .*: run `cnncourse site` first"):
+        serve(tmp_path, 0)
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, tiny):
+    "Open a page of a built site; at the end no console error and no request to another host may have been seen."
+    servers, contexts, faults = [], [], []
+
+    def open_page(builder, path, **options):
+        server = make_server(built(tiny, builder).folder, 0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        home = f"http://127.0.0.1:{server.server_port}/"
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith((home, "data:", "blob:")) else faults.append(request.url),
+        )
+        page.goto(home + path, wait_until="networkidle")
+        servers.append(server)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+    assert faults == []
+
+
+def background(page):
+    "How bright the page is, 0 to 255."
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return max(map(float, re.findall(r"[\d.]+", colour)[:3]))
+
+
+@needs_browser
+@builders
+@pytest.mark.parametrize("path", ["nbs/index.html", "nbs/scaling.html", "nbs/pooling.html", "nbs/api/tables.html"])
+def test_no_sideways_scrolling_on_a_phone(visit, builder, path):
+    page = visit(builder, path, viewport={"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+@needs_browser
+@builders
+def test_colours_follow_the_system(visit, builder):
+    assert background(visit(builder, "nbs/scaling.html", color_scheme="light")) > 200
+    assert background(visit(builder, "nbs/scaling.html", color_scheme="dark")) < 60
+
+
+@needs_browser
+@builders
+def test_the_colour_button_changes_and_remembers(visit, builder):
+    page = visit(builder, "nbs/scaling.html", color_scheme="light")
+    page.click(".colour-button" if builder == "pandoc" else ".quarto-color-scheme-toggle")
+    page.wait_for_timeout(300)
+    assert background(page) < 60
+    page.reload(wait_until="networkidle")
+    assert background(page) < 60
+
+
+@needs_browser
+@builders
+def test_search_finds_a_word_by_keyboard(visit, builder):
+    page = visit(builder, "nbs/scaling.html")
+    page.keyboard.press("/")
+    page.wait_for_selector("dialog.search input" if builder == "pandoc" else ".aa-Input", state="visible")
+    page.keyboard.type("quokka")
+    results = page.locator("dialog.search" if builder == "pandoc" else ".aa-Panel")
+    results.get_by_text("Stride and size").first.wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/pooling.html**")
+
+
+@needs_browser
+def test_search_finds_a_korean_word(visit):
+    page = visit("pandoc", "nbs/scaling.html")
+    page.click(".search-button")
+    page.locator("dialog.search input").fill("합성곱")
+    page.locator("dialog.search").get_by_role("link", name="Stride and size").wait_for()
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog.search").is_visible()
+
+
+@needs_browser
+def test_the_keyboard_reaches_the_content(visit):
+    page = visit("pandoc", "nbs/scaling.html")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    assert page.evaluate("[...document.querySelectorAll('pre')].some(box => box.tabIndex === 0)")  # a wide cell
+
+
+@needs_browser
+def test_the_menu_opens_and_closes_on_a_phone(visit):
+    page = visit("pandoc", "nbs/scaling.html", viewport={"width": 360, "height": 700})
+    assert not page.locator("#sidebar").is_visible()
+    page.click(".menu-button")
+    assert page.locator("#sidebar").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#sidebar").is_visible()
+
+
+@needs_browser
+def test_a_page_reads_without_scripts(visit):
+    page = visit("pandoc", "nbs/scaling.html", java_script_enabled=False)
+    assert page.locator("#sidebar a").count() == 4 and page.get_by_text("Scaling helps.").is_visible()
