@@ -8,10 +8,11 @@ __all__ = ['RunError', 'UsageError', 'find_course', 'notebooks', 'choose', 'writ
            'is_current', 'outdated', 'Outcome', 'execute', 'keep', 'prune', 'Display', 'PlainDisplay', 'LiveDisplay',
            'workers', 'Summary', 'budgets', 'record_budgets', 'run']
 
-# %% ../nbs/api/runs.ipynb #3e92aeba
+# %% ../nbs/api/runs.ipynb #3926ef4b
 import ast
 import contextlib
 import difflib
+import functools
 import hashlib
 import json
 import os
@@ -167,14 +168,17 @@ def assign(
                 changed[notebook][name] = value
     return changed
 
-# %% ../nbs/api/runs.ipynb #1e18eb5a
-def _imports(source: str, package: str) -> set[str]:  # modules of `package` that Python source imports
+# %% ../nbs/api/runs.ipynb #59493f25
+@functools.cache
+def _imports(source: str, package: str) -> frozenset[str]:  # modules of `package` that Python source imports
+    if package not in source and not re.search(r"^\s*from \.", source, re.M):
+        return frozenset()  # most cells import nothing of ours, and parsing costs time
     try:
         tree = ast.parse(source)
     except SyntaxError:  # a cell with a magic: read it line by line
         found = re.findall(rf"^\s*(?:from|import)\s+{package}\.(\w+)", source, re.M)
         listed = re.findall(rf"^\s*from\s+{package}\s+import\s+([\w ,]+)", source, re.M)
-        return set(found) | {name.split()[0] for names in listed for name in names.split(",") if name.strip()}
+        return frozenset(found) | {name.split()[0] for names in listed for name in names.split(",") if name.strip()}
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -182,7 +186,7 @@ def _imports(source: str, package: str) -> set[str]:  # modules of `package` tha
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(filter(None, [package if node.level else "", node.module]))
             names |= {f"{base}.{alias.name}" for alias in node.names} | {base}
-    return {name.split(".")[1] for name in names if name.startswith(package + ".")}
+    return frozenset(name.split(".")[1] for name in names if name.startswith(package + "."))
 
 # %% ../nbs/api/runs.ipynb #00739fd3
 def modules(
