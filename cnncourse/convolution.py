@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAD_MODES', 'METHODS', 'BLOCK', 'as_whole', 'as_pair', 'same_padding', 'padding_1d', 'conv_output_size', 'unread',
            'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'Geometry', 'conv_geometry', 'windows',
-           'Method', 'choose_method', 'check_layer', 'conv2d', 'conv_params', 'conv_macs', 'conv2d_backward',
-           'ReceptiveField', 'receptive_field', 'visit_counts', 'conv_transpose_output_size', 'conv_transpose2d',
+           'Method', 'choose_method', 'check_layer', 'conv2d', 'conv_params', 'conv_macs', 'ReceptiveField',
+           'receptive_field', 'visit_counts', 'conv2d_backward', 'conv_transpose_output_size', 'conv_transpose2d',
            'depthwise_conv2d', 'separable_conv2d', 'conv1d']
 
 # %% ../nbs/02_convolution.ipynb #1a08e6c8
@@ -111,7 +111,7 @@ def unread(
     taps = np.arange(out)[:, None] * stride + np.arange(kernel_size) * dilation - before
     return np.setdiff1d(np.arange(size), taps).tolist()
 
-# %% ../nbs/02_convolution.ipynb #73210a67
+# %% ../nbs/02_convolution.ipynb #9adab67b
 def resolve_padding(
     padding,  # number per side, (rows, columns), ((top, bottom), (left, right)), "valid", "same" or "full"
     size,  # (h, w) of the input in pixels
@@ -122,7 +122,9 @@ def resolve_padding(
     "Padding in any form, as four numbers."
     sides = tuple(padding) if isinstance(padding, (tuple, list, np.ndarray)) else (padding, padding)
     if len(sides) != 2:
-        raise ValueError(f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}")
+        raise ValueError(
+            f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}"
+        )
     kernel_size, stride = as_pair(kernel_size, "kernel_size"), as_pair(stride, "stride")
     dilation = as_pair(dilation, "dilation")
     rows, columns = (padding_1d(*axis) for axis in zip(sides, size, kernel_size, stride, dilation, strict=True))
@@ -367,11 +369,15 @@ def _convolve(
     if method in ("fft", "winograd") and not all(np.isfinite(maps).all() for maps in y):
         _conv_taps(x, w, g, y)
 
-# %% ../nbs/02_convolution.ipynb #96c09ed2
+# %% ../nbs/02_convolution.ipynb #398f2f10
 def _conv_batch(x, w, g, method, pad_mode, pad_value, y) -> None:
     "Fill `y` a few images at a time: padded, in the type of `w`, convolved."
     ready = pad_mode == "zeros" or not any(map(any, g.pads))
-    inner = g if ready else g._replace(pads=((0, 0), (0, 0)), size=tuple(s + sum(p) for s, p in zip(g.size, g.pads)))
+    inner = (
+        g
+        if ready
+        else g._replace(pads=((0, 0), (0, 0)), size=tuple(s + sum(p) for s, p in zip(g.size, g.pads, strict=True)))
+    )
     for images in _slices(len(x), w.itemsize * (x[:1].size + y[:1].size)):
         part = x[images] if ready else pad2d(x[images], g.pads, pad_mode, pad_value)
         same = y.dtype == w.dtype
@@ -411,7 +417,7 @@ def conv2d(
         y += b.astype(dtype)[:, None, None]
     return y
 
-# %% ../nbs/02_convolution.ipynb #63532f96
+# %% ../nbs/02_convolution.ipynb #a0e0f440
 def conv_params(
     in_channels: int,
     out_channels: int,  # number of kernels
@@ -422,7 +428,9 @@ def conv_params(
     "Weights and biases of a convolution layer."
     in_channels, out_channels = as_whole(in_channels, "in_channels"), as_whole(out_channels, "out_channels")
     if in_channels % as_whole(groups, "groups") or out_channels % groups:
-        raise ValueError(f"groups must divide the channels; got groups={groups}, {in_channels} in and {out_channels} out")
+        raise ValueError(
+            f"groups must divide the channels; got groups={groups}, {in_channels} in and {out_channels} out"
+        )
     kh, kw = as_pair(kernel_size, "kernel_size")
     return out_channels * (kh * kw * in_channels // groups + bool(bias))
 
@@ -440,6 +448,51 @@ def conv_macs(
     "Multiply-adds of a convolution layer for one image; padding counts as pixels, adding the bias does not count."
     oh, ow = conv_geometry(size, kernel_size, stride, padding, dilation).out
     return oh * ow * conv_params(in_channels, out_channels, kernel_size, groups, bias=False)
+
+# %% ../nbs/02_convolution.ipynb #6cea4b76
+class ReceptiveField(NamedTuple):
+    "What one output sees along one axis, in pixels of the input."
+
+    size: int  # pixels in the field
+    jump: int  # pixels from one output's field to the next one's
+    centre: float  # middle of output 0's field; pixel 0 has its middle at 0
+
+# %% ../nbs/02_convolution.ipynb #a1dbe070
+def receptive_field(
+    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
+) -> ReceptiveField:
+    "Receptive field of a stack of convolution or pooling layers."
+    size, jump, centre = 1, 1, 0.0
+    for layer in layers:
+        kernel_size, stride, padding, dilation = (*layer, *(1, 0, 1)[len(layer) - 1 :])
+        if padding == "same":
+            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
+        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
+        reach = as_whole(dilation, "dilation") * (kernel_size - 1)
+        before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
+        size, centre, jump = size + reach * jump, centre + (reach / 2 - before) * jump, jump * stride
+    return ReceptiveField(size, jump, centre)
+
+# %% ../nbs/02_convolution.ipynb #db52dd37
+def _visits_axis(size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int) -> np.ndarray:
+    "How many windows read each pixel of one axis."
+    out = conv_output_size(size, kernel_size, stride, pads, dilation)
+    taps = np.arange(out)[:, None] * stride + np.arange(kernel_size) * dilation
+    return np.bincount(taps.ravel(), minlength=size + sum(pads))[pads[0] : pads[0] + size]
+
+# %% ../nbs/02_convolution.ipynb #794775dd
+def visit_counts(
+    size,  # (h, w) of the input in pixels, or one number for both
+    kernel_size,  # number or pair
+    stride=1,  # number or pair
+    padding=0,  # as in `resolve_padding`
+    dilation=1,  # number or pair
+) -> np.ndarray:  # (h, w)
+    "How many windows read each pixel: the product of the counts of its row and of its column."
+    g = conv_geometry(size, kernel_size, stride, padding, dilation)
+    axes = zip(g.size, g.kernel_size, g.stride, g.pads, g.dilation, strict=True)
+    rows, columns = (_visits_axis(*axis) for axis in axes)
+    return np.outer(rows, columns)
 
 # %% ../nbs/02_convolution.ipynb #3ffeeed8
 def _plane(
@@ -570,16 +623,22 @@ def _conv_im2col(
 
 METHODS["im2col"] = Method(_conv_im2col, lambda x, w, g: w[1] > 1 or w[0] > x[1])
 
-# %% ../nbs/02_convolution.ipynb #d234c822
-# F(4x4, 3x3) of Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", section 4.2
+# %% ../nbs/02_convolution.ipynb #4144d2c6
+# from F(4x4, 3x3) of Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", section 4.2
 _TILE = np.array(
-    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
-    + [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
 )
 _KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# %% ../nbs/02_convolution.ipynb #ffdd5359
+# %% ../nbs/02_convolution.ipynb #e16d32c7
 def _conv_winograd(
     x: np.ndarray,  # (n, c, h, w)
     w: np.ndarray,  # (out, c / groups, 3, 3)
@@ -603,10 +662,10 @@ def _conv_winograd(
 
 METHODS["winograd"] = Method(
     _conv_winograd,
-    lambda x, w, g: (g[:3] == ((3, 3), (1, 1), (1, 1)) and w[1] >= 16 and w[0] // g.groups >= 16 and min(g.out) >= 4),
+    lambda x, w, g: g[:3] == ((3, 3), (1, 1), (1, 1)) and w[1] >= 16 and w[0] // g.groups >= 16 and min(g.out) >= 4,
 )
 
-# %% ../nbs/02_convolution.ipynb #73a24059
+# %% ../nbs/02_convolution.ipynb #e3e5e082
 def _conv_fft(
     x: np.ndarray,  # (n, c, h, w)
     w: np.ndarray,  # (out, c / groups, kh, kw)
@@ -618,7 +677,9 @@ def _conv_fft(
 
     padded = [s + sum(p) for s, p in zip(g.size, g.pads, strict=True)]
     shape = [fft.next_fast_len(s, real=True) for s in padded]
-    spread = np.zeros((*w.shape[:2], *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True))), w.dtype)
+    spread = np.zeros(
+        (*w.shape[:2], *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True))), w.dtype
+    )
     spread[..., :: g.dilation[0], :: g.dilation[1]] = w
     depth, per_group = w.shape[1], len(w) // g.groups
     side = max(1, int((4 * BLOCK / (shape[0] * shape[1] * x.itemsize)) ** 0.5))  # images, and kernels, at a time
@@ -777,52 +838,7 @@ def conv2d_backward(
             dw += _kernel_gradient(part, x[images].astype(work, copy=False), g)
         return dx, dw.astype(dtype, copy=False), dy.sum((0, 2, 3), dtype)
 
-# %% ../nbs/02_convolution.ipynb #6cea4b76
-class ReceptiveField(NamedTuple):
-    "What one output sees along one axis, in pixels of the input."
-
-    size: int  # pixels in the field
-    jump: int  # pixels from one output's field to the next one's
-    centre: float  # middle of output 0's field; pixel 0 has its middle at 0
-
-# %% ../nbs/02_convolution.ipynb #a1dbe070
-def receptive_field(
-    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
-) -> ReceptiveField:
-    "Receptive field of a stack of convolution or pooling layers."
-    size, jump, centre = 1, 1, 0.0
-    for layer in layers:
-        kernel_size, stride, padding, dilation = (*layer, *(1, 0, 1)[len(layer) - 1 :])
-        if padding == "same":
-            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
-        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
-        reach = as_whole(dilation, "dilation") * (kernel_size - 1)
-        before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
-        size, centre, jump = size + reach * jump, centre + (reach / 2 - before) * jump, jump * stride
-    return ReceptiveField(size, jump, centre)
-
-# %% ../nbs/02_convolution.ipynb #db52dd37
-def _visits_axis(size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int) -> np.ndarray:
-    "How many windows read each pixel of one axis."
-    out = conv_output_size(size, kernel_size, stride, pads, dilation)
-    taps = np.arange(out)[:, None] * stride + np.arange(kernel_size) * dilation
-    return np.bincount(taps.ravel(), minlength=size + sum(pads))[pads[0] : pads[0] + size]
-
-# %% ../nbs/02_convolution.ipynb #794775dd
-def visit_counts(
-    size,  # (h, w) of the input in pixels, or one number for both
-    kernel_size,  # number or pair
-    stride=1,  # number or pair
-    padding=0,  # as in `resolve_padding`
-    dilation=1,  # number or pair
-) -> np.ndarray:  # (h, w)
-    "How many windows read each pixel: the product of the counts of its row and of its column."
-    g = conv_geometry(size, kernel_size, stride, padding, dilation)
-    axes = zip(g.size, g.kernel_size, g.stride, g.pads, g.dilation, strict=True)
-    rows, columns = (_visits_axis(*axis) for axis in axes)
-    return np.outer(rows, columns)
-
-# %% ../nbs/02_convolution.ipynb #305eaa11
+# %% ../nbs/02_convolution.ipynb #f5d76eff
 def conv_transpose_output_size(
     size: int,  # input width in pixels
     kernel_size: int,  # number of taps
@@ -838,25 +854,31 @@ def conv_transpose_output_size(
         raise ValueError(f"padding of a transposed convolution must be numbers or 'valid'; got {padding!r}")
     before, after = padding_1d(padding, size, kernel_size, stride, dilation)
     if as_whole(output_padding, "output_padding", least=0) >= max(stride, dilation):
-        raise ValueError(f"output_padding must be below stride or dilation, {max(stride, dilation)}; got {output_padding}")
+        raise ValueError(
+            f"output_padding must be below stride or dilation, {max(stride, dilation)}; got {output_padding}"
+        )
     out = (size - 1) * stride + dilation * (kernel_size - 1) + 1 - before - after + output_padding
     if out < 1:
         raise ValueError(f"padding must leave at least one pixel; got {before} + {after}, which leaves {out}")
     return out
 
-# %% ../nbs/02_convolution.ipynb #1a25d78a
+# %% ../nbs/02_convolution.ipynb #2bf1d455
 def _transpose_geometry(size, kernel_size, stride, padding, output_padding, dilation, groups) -> Geometry:
     "The convolution whose way back is meant: from `out`, the size of x, to `size`, the size of the result."
     kernel_size, stride = as_pair(kernel_size, "kernel_size"), as_pair(stride, "stride")
     dilation, extra = as_pair(dilation, "dilation"), as_pair(output_padding, "output_padding", least=0)
     sides = (padding, padding) if isinstance(padding, str) or np.ndim(padding) == 0 else tuple(padding)
     if len(sides) != 2:
-        raise ValueError(f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}")
+        raise ValueError(
+            f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}"
+        )
     axes = zip(size, kernel_size, stride, sides, extra, dilation, strict=True)
     result = tuple(conv_transpose_output_size(*axis) for axis in axes)
-    return Geometry(kernel_size, stride, dilation, resolve_padding(sides, size, kernel_size), groups, result, tuple(size))
+    return Geometry(
+        kernel_size, stride, dilation, resolve_padding(sides, size, kernel_size), groups, result, tuple(size)
+    )
 
-# %% ../nbs/02_convolution.ipynb #8cde1a94
+# %% ../nbs/02_convolution.ipynb #35564bfa
 def conv_transpose2d(
     x,  # input (n, c, h, w)
     w,  # kernels (c, out / groups, kh, kw)
@@ -871,7 +893,9 @@ def conv_transpose2d(
     "Each input number adds a copy of its kernel to the output, `stride` pixels apart."
     x, w, groups = check_images(x), check_images(w, "w"), as_whole(groups, "groups")
     if x.shape[1] != len(w) or len(w) % groups:
-        raise ValueError(f"w must have shape (c, out / groups, kh, kw), c = {x.shape[1]}, groups={groups}; got {w.shape}")
+        raise ValueError(
+            f"w must have shape (c, out / groups, kh, kw), c = {x.shape[1]}, groups={groups}; got {w.shape}"
+        )
     b = np.zeros(w.shape[1] * groups, w.dtype) if b is None else check_images(b, "b", ndim=1)
     if len(b) != w.shape[1] * groups:
         raise ValueError(f"b must hold one number for each of {w.shape[1] * groups} maps; got {len(b)}")

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault(
+    "TF_ENABLE_ONEDNN_OPTS", "0"
+)  # read at TensorFlow's import; its oneDNN kernels abort on odd layers
+
 COURSE = Path(__file__).parents[1]
 OFFLINE = COURSE / "tests" / "offline"
 COMMAND = str(Path(sys.executable).with_name("cnncourse"))
