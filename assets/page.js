@@ -83,10 +83,14 @@ for (const box of document.querySelectorAll("pre, .cell-output-display")) {
 // The heading the reader is at, in the list of the page's contents.
 const links = new Map([...document.querySelectorAll(".toc a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));
 const headings = [...links.keys()].map((id) => document.getElementById(id)).filter(Boolean);
+const list = document.querySelector("details.contents");
 const markHeading = () => {
   const passed = headings.filter((heading) => heading.getBoundingClientRect().top < 120).at(-1);
   for (const link of links.values()) link.removeAttribute("aria-current");
-  if (passed) links.get(passed.id).setAttribute("aria-current", "location");
+  if (!passed) return;
+  const link = links.get(passed.id);
+  link.setAttribute("aria-current", "location");
+  if (list.scrollHeight > list.clientHeight) list.scrollTop = link.offsetTop - list.clientHeight / 2;
 };
 addEventListener("scroll", () => requestAnimationFrame(markHeading), { passive: true });
 markHeading();

@@ -14,7 +14,7 @@ __all__ = ['DEFINITIONS', 'IMAGES', 'WIDGET', 'LOADING_RELS', 'CSS_TARGET', 'SCR
            'bare', 'page_ids', 'mend_link', 'mend_links', 'References', 'references', 'link_problem', 'check_links',
            'cell_of', 'build_key', 'read_mark', 'swap', 'finish', 'build', 'Handler', 'make_server', 'serve']
 
-# %% ../nbs/api/site.ipynb #9105d0e4
+# %% ../nbs/api/site.ipynb #168506cd
 import ast
 import base64
 import configparser
@@ -42,7 +42,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import nbformat
 import yaml
 from filelock import FileLock
 
@@ -200,7 +199,7 @@ def module_of(
     found = [match[1] for source in sources if (match := re.search(r"^#\|\s*default_exp\s+(\S+)", source, re.M))]
     return found[0] if found else None
 
-# %% ../nbs/api/site.ipynb #c3840986
+# %% ../nbs/api/site.ipynb #236e3b89
 def symbol_table(
     notebooks: dict,  # path and notebook of every page
     library: str,  # name of the package
@@ -220,7 +219,7 @@ def symbol_table(
                 places.setdefault(name, place)
     return {name: place for name, place in places.items() if spoken[name] < 2}
 
-
+# %% ../nbs/api/site.ipynb #8c682a04
 def relative(
     target: str,  # path from the top of the site, perhaps with an #anchor
     page: str,  # the page that links to it
@@ -230,7 +229,7 @@ def relative(
     path = "" if path == page else os.path.relpath(path, Path(page).parent).replace(os.sep, "/")
     return path + hash_ + anchor
 
-
+# %% ../nbs/api/site.ipynb #66967a63
 def link_symbols(
     text: str,  # a Markdown cell
     symbols: dict[str, str],  # what `symbol_table` returned
@@ -409,7 +408,7 @@ def clean_outputs(
             output.text = plain(output.text)
     return kept
 
-# %% ../nbs/api/site.ipynb #b7a407b9
+# %% ../nbs/api/site.ipynb #0cc76693
 def show_export(
     code: str,  # an exported cell's code
     options: dict,  # its options
@@ -418,6 +417,8 @@ def show_export(
     is_lesson: bool,  # a lesson shows the code, a page of the library documents it
 ) -> list:
     "The cells that stand for an exported cell on the page."
+    import nbformat
+
     names = exported_names(code)
     if not names:
         shown = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
@@ -435,7 +436,7 @@ def show_export(
         cells.insert(0, nbformat.v4.new_markdown_cell(documented))
     return cells
 
-# %% ../nbs/api/site.ipynb #bdd6df14
+# %% ../nbs/api/site.ipynb #dbd32369
 def split_title(
     text: str,  # the first Markdown cell
 ) -> tuple[str, str]:
@@ -443,7 +444,7 @@ def split_title(
     match = re.match(r"\s*#\s[^\n]*\n?(?:\s*>[^\n]*\n?)*", text)
     return (match[0].strip(), text[match.end() :].strip()) if match else ("", text)
 
-
+# %% ../nbs/api/site.ipynb #e934216c
 def prepare(
     notebook,  # an executed notebook
     path: str,  # its path, relative to the course
@@ -452,6 +453,8 @@ def prepare(
     faults: list[str],  # gets a line for each fault
 ):
     "The notebook as nbdev and both builders should see it."
+    import nbformat
+
     cells, module = [], f"{library}.{module_of(notebook)}"
     is_lesson = bool(week_of(path))
     for i, cell in enumerate(notebook.cells):
@@ -477,12 +480,14 @@ def prepare(
     kept = {key: value for key, value in notebook.metadata.items() if key in ("kernelspec", "language_info")}
     return nbformat.v4.new_notebook(cells=cells, metadata=kept)
 
-# %% ../nbs/api/site.ipynb #845e6668
+# %% ../nbs/api/site.ipynb #cc42b74f
 def read_executed(
     course: Path,  # the course's top folder
     path: str,  # a notebook, relative to it
 ):
     "The executed notebook of a source; it must be there, complete and of this source."
+    import nbformat
+
     executed = Path(course) / "_run" / path
     if not executed.exists():
         raise SiteError(f"{path} has not been executed: run `cnncourse run` first")
@@ -507,7 +512,7 @@ def title_of(
         raise SiteError(f"expected `# Title` in the first cell of {path}; it is not there")
     return match[1].strip()
 
-# %% ../nbs/api/site.ipynb #341e2f85
+# %% ../nbs/api/site.ipynb #e43fb046
 def read_settings(
     course: Path,  # the course's top folder
 ) -> configparser.ConfigParser:
@@ -517,7 +522,7 @@ def read_settings(
         raise SiteError(f"expected {Path(course) / 'settings.ini'}; it is not there")
     return settings
 
-
+# %% ../nbs/api/site.ipynb #e3369ca3
 def copy_pictures(
     course: Path,  # the course's top folder
     path: str,  # a notebook, relative to it
@@ -532,12 +537,14 @@ def copy_pictures(
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(course / name, folder / name)
 
-
+# %% ../nbs/api/site.ipynb #1b03153a
 def stage(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder, made anew
 ) -> tuple[list[dict], list[str]]:
     "Lay out the site's sources in `folder`; return the sidebar and remarks."
+    import nbformat
+
     config, settings = read_config(course), read_settings(course)
     library = settings["DEFAULT"]["lib_name"]
     notebooks = {path: read_executed(course, path) for path in site_pages(course, config)}
@@ -716,7 +723,7 @@ def process(
     paths = os.pathsep.join(filter(None, [str(course), os.environ.get("PYTHONPATH", "")]))
     return run_tool([sys.executable, "-c", call], folder, "nbdev", PYTHONPATH=paths, NO_COLOR="1")
 
-# %% ../nbs/api/site.ipynb #47af9a37
+# %% ../nbs/api/site.ipynb #a75b7d10
 def pandoc_path() -> str:
     "Where pandoc is: the one that `pypandoc_binary` brings, else one on the machine."
     if importlib.util.find_spec("pypandoc"):
@@ -728,7 +735,7 @@ def pandoc_path() -> str:
         return found
     raise SiteError("found neither quarto nor pandoc: install one, for example with `pip install pypandoc_binary`")
 
-
+# %% ../nbs/api/site.ipynb #7bcb568e
 def pandoc_defaults(
     config: dict,  # the staged `_quarto.yml`
     folder: Path,  # staging folder
@@ -752,13 +759,15 @@ def pandoc_defaults(
         "variables": frame | {"sidebar": sidebar_html(entries, page), "home": home} | neighbours(entries, page),
     }
 
-
+# %% ../nbs/api/site.ipynb #e4840042
 def render_pandoc(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder
     out: Path,  # folder for the site
 ) -> list[str]:
     "Make the site's pages with pandoc; return its remarks."
+    import nbformat
+
     process(course, folder)
     config, pandoc = read_config(folder), pandoc_path()
     skip = shutil.ignore_patterns("*.ipynb", "*.ini", "*.yml", "*.lua", "*.scss", "page.html", "_*", ".*")
@@ -813,7 +822,7 @@ def choose_builder(
         "you asked for it" if builder == "pandoc" else f"no `quarto` on the path; {Path(pandoc).name} was found",
     )
 
-# %% ../nbs/api/site.ipynb #be01ae79
+# %% ../nbs/api/site.ipynb #9d080c36
 def bare(
     anchor: str,  # an anchor as JupyterLab, GitHub or pandoc writes it
 ) -> str:
@@ -829,7 +838,7 @@ def page_ids(
     text = file.read_text(encoding="utf-8")
     return frozenset(html.unescape(found) for found in re.findall(r"""\s(?:id|name)=["']([^"']+)["']""", text))
 
-
+# %% ../nbs/api/site.ipynb #0de0e6ab
 def mend_link(
     file: Path,  # the page that links
     target: str,  # where to
@@ -848,7 +857,7 @@ def mend_link(
         anchor = alike[0] if len(alike) == 1 else anchor
     return path + (f"?{parts.query}" if parts.query else "") + (f"#{anchor}" if anchor else "")
 
-
+# %% ../nbs/api/site.ipynb #c7cb3053
 def mend_links(
     folder: Path,  # the site
 ):
@@ -865,7 +874,7 @@ def mend_links(
         if mended != text:
             file.write_text(mended, encoding="utf-8")
 
-# %% ../nbs/api/site.ipynb #8cb12205
+# %% ../nbs/api/site.ipynb #4460bf37
 LOADING_RELS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", "manifest", "preconnect", "dns-prefetch"}
 CSS_TARGET = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)|@import\s+["']([^"']+)["']""")
 SCRIPT_TARGET = re.compile(r"""\b(?:import|from)\s*\(?\s*["']((?:https?:)?//[^"']+)["']""")
@@ -909,7 +918,7 @@ class References(HTMLParser):
             target = next(group for group in match.groups() if group)
             self.found.append((line + text.count("\n", 0, match.start()), target.strip(), True))
 
-
+# %% ../nbs/api/site.ipynb #49b9bdd4
 def references(
     file: Path,  # a page, a stylesheet or a script
 ) -> References:
@@ -922,7 +931,7 @@ def references(
         found.add(CSS_TARGET if file.suffix == ".css" else SCRIPT_TARGET, text, 1)
     return found
 
-# %% ../nbs/api/site.ipynb #24ebc4c3
+# %% ../nbs/api/site.ipynb #0e56500f
 def link_problem(
     folder: Path,  # the site
     file: Path,  # the file that refers
@@ -952,7 +961,7 @@ def link_problem(
         return "names a place that is not on that page"
     return None
 
-
+# %% ../nbs/api/site.ipynb #d56e783b
 def check_links(
     folder: Path,  # the site
 ) -> list[tuple[str, int, str, str]]:
@@ -967,7 +976,7 @@ def check_links(
         problems += [(name, line, target, "is a picture with no text alternative") for line, target in found.no_alt]
     return problems
 
-# %% ../nbs/api/site.ipynb #d2ad3971
+# %% ../nbs/api/site.ipynb #5b87a9cb
 def cell_of(
     course: Path,  # the course's top folder
     pages: list[str],  # notebooks of the site
@@ -975,6 +984,8 @@ def cell_of(
     target: str,  # what it refers to
 ) -> str:
     "Notebook and cell that hold a link, in brackets; empty where the link comes from elsewhere."
+    import nbformat
+
     for path in pages:
         if page_path(path) == page:
             cells = nbformat.read(Path(course) / path, as_version=4).cells
@@ -982,7 +993,7 @@ def cell_of(
             return f" ({path}, cell {held[0]})" if held else f" ({path})"
     return ""
 
-# %% ../nbs/api/site.ipynb #864c6d95
+# %% ../nbs/api/site.ipynb #c60da5e1
 MARK = ".site.json"  # in a site's folder: what it was built from
 
 
@@ -1015,7 +1026,7 @@ def read_mark(
         raise SiteError(f"{folder} was not made by `cnncourse site`; remove it or name another folder")
     return {}
 
-
+# %% ../nbs/api/site.ipynb #7c4b2bce
 def swap(
     new: Path,  # the finished site
     old: Path,  # where it goes
@@ -1031,7 +1042,7 @@ def swap(
     fresh.rename(old)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/api/site.ipynb #e35a8ee4
+# %% ../nbs/api/site.ipynb #ecd86e1b
 FATAL = re.compile(r"Could not convert TeX|Unable to resolve|not found|ERROR")
 HOME = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -1062,7 +1073,7 @@ def finish(
         raise SiteError("\n".join(["the new site is not published; mend these first:", *broken]))
     return remarks
 
-
+# %% ../nbs/api/site.ipynb #990bb9b7
 def build(
     course: Path,  # the course's top folder
     out: Path | None = None,  # where the site goes; None: `_docs` in the course
