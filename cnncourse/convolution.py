@@ -9,9 +9,10 @@ __all__ = ['PAD_MODES', 'METHODS', 'BLOCK', 'as_whole', 'as_pair', 'same_padding
            'receptive_field', 'visit_counts', 'conv2d_backward', 'conv_transpose_output_size', 'conv_transpose2d',
            'depthwise_conv2d', 'separable_conv2d', 'conv1d']
 
-# %% ../nbs/02_convolution.ipynb #1a08e6c8
+# %% ../nbs/02_convolution.ipynb #6997136d
 import operator
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import gcd
 from typing import NamedTuple
 
@@ -369,22 +370,36 @@ def _convolve(
     if method in ("fft", "winograd") and not all(np.isfinite(maps).all() for maps in y):
         _conv_taps(x, w, g, y)
 
-# %% ../nbs/02_convolution.ipynb #398f2f10
-def _conv_batch(x, w, g, method, pad_mode, pad_value, y) -> None:
-    "Fill `y` a few images at a time: padded, in the type of `w`, convolved."
-    ready = pad_mode == "zeros" or not any(map(any, g.pads))
-    inner = (
-        g
-        if ready
-        else g._replace(pads=((0, 0), (0, 0)), size=tuple(s + sum(p) for s, p in zip(g.size, g.pads, strict=True)))
-    )
+# %% ../nbs/02_convolution.ipynb #4fa11ffb
+def _fill(
+    target: np.ndarray,  # filled with the result
+    work: np.dtype,  # the type to compute in
+    run: Callable,  # takes an array of that type and fills it
+) -> None:
+    "Let `run` fill `target`, in the type `work`; whole numbers are rounded, not cut."
+    sums = target if target.dtype == work else np.empty(target.shape, work)
+    run(sums)
+    if sums is not target:
+        target[...] = sums if target.dtype.kind == "f" else np.rint(sums)
+
+# %% ../nbs/02_convolution.ipynb #21d95a99
+def _conv_batch(
+    x: np.ndarray,  # (n, c, h, w)
+    w: np.ndarray,  # (out, c / groups, kh, kw), of the type to compute in
+    g: Geometry,
+    method: str,  # a name in METHODS
+    pad_mode: str,
+    pad_value: float,
+    y: np.ndarray,  # (n, out, oh, ow): filled with the result
+) -> None:
+    "A few images at a time: pad, take the type of `w`, convolve."
+    ready, inner = pad_mode == "zeros", g
+    if not ready:
+        size = tuple(s + sum(pads) for s, pads in zip(g.size, g.pads, strict=True))
+        inner = g._replace(pads=((0, 0), (0, 0)), size=size)
     for images in _slices(len(x), w.itemsize * (x[:1].size + y[:1].size)):
         part = x[images] if ready else pad2d(x[images], g.pads, pad_mode, pad_value)
-        same = y.dtype == w.dtype
-        sums = y[images] if same else np.empty(y[images].shape, w.dtype)
-        _convolve(part.astype(w.dtype, copy=False), w, inner, method, sums)
-        if not same:
-            y[images] = sums if y.dtype.kind == "f" else np.rint(sums)
+        _fill(y[images], w.dtype, partial(_convolve, part.astype(w.dtype, copy=False), w, inner, method))
 
 # %% ../nbs/02_convolution.ipynb #4290bd8a
 def conv2d(
@@ -807,7 +822,7 @@ def _kernel_gradient(
             return dw.reshape(-1, depth, *g.kernel_size)
     return _kernel_gradient_taps(dy, x, g)
 
-# %% ../nbs/02_convolution.ipynb #c5be666c
+# %% ../nbs/02_convolution.ipynb #5767ea2e
 def conv2d_backward(
     dy,  # gradient of the output (n, out, oh, ow)
     x,  # input (n, c, h, w)
@@ -831,10 +846,7 @@ def conv2d_backward(
     with np.errstate(invalid="ignore", over="ignore"):
         for images in _slices(len(x), work.itemsize * (x[:1].size + dy[:1].size)):
             part = dy[images].astype(work, copy=False)
-            result = dx[images] if dtype == work else np.empty(dx[images].shape, work)
-            _input_gradient(part, w, g, result)
-            if dtype != work:
-                dx[images] = result if dtype.kind == "f" else np.rint(result)
+            _fill(dx[images], work, partial(_input_gradient, part, w, g))
             dw += _kernel_gradient(part, x[images].astype(work, copy=False), g)
         return dx, dw.astype(dtype, copy=False), dy.sum((0, 2, 3), dtype)
 
@@ -878,7 +890,7 @@ def _transpose_geometry(size, kernel_size, stride, padding, output_padding, dila
         kernel_size, stride, dilation, resolve_padding(sides, size, kernel_size), groups, result, tuple(size)
     )
 
-# %% ../nbs/02_convolution.ipynb #35564bfa
+# %% ../nbs/02_convolution.ipynb #e01b4dee
 def conv_transpose2d(
     x,  # input (n, c, h, w)
     w,  # kernels (c, out / groups, kh, kw)
@@ -905,10 +917,7 @@ def conv_transpose2d(
     y, w = np.empty((len(x), len(b), *g.size), dtype), w.astype(work, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
         for images in _slices(len(x), work.itemsize * (x[:1].size + y[:1].size)):
-            sums = y[images] if dtype == work else np.empty(y[images].shape, work)
-            _input_gradient(x[images].astype(work, copy=False), w, g, sums)
-            if dtype != work:
-                y[images] = sums if dtype.kind == "f" else np.rint(sums)
+            _fill(y[images], work, partial(_input_gradient, x[images].astype(work, copy=False), w, g))
         y += b.astype(dtype)[:, None, None]
     return y
 
