@@ -580,3 +580,34 @@ def test_the_menu_opens_and_closes_on_a_phone(visit):
 def test_a_page_reads_without_scripts(visit):
     page = visit("pandoc", "nbs/scaling.html", java_script_enabled=False)
     assert page.locator("#sidebar a").count() == 4 and page.get_by_text("Scaling helps.").is_visible()
+
+
+CONTRAST = """selector => {
+  const context = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const paint = (under, colour) => {
+    context.fillStyle = under; context.fillRect(0, 0, 1, 1);
+    context.fillStyle = colour; context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = rgb => rgb.map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const element = document.querySelector(selector);
+  let ground = element;
+  while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+  const under = getComputedStyle(ground).backgroundColor;
+  const [a, b] = [paint(under, under), paint(under, getComputedStyle(element).color)].map(light);
+  return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+}"""
+
+
+@needs_browser
+@builders
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_text_stands_out_from_its_ground(visit, builder, colours):
+    page = visit(builder, "nbs/scaling.html", color_scheme=colours)
+    lead = ".lead" if builder == "pandoc" else "#title-block-header .description"
+    texts = ["main p", "main p code", "main a", "figcaption", ".number", ".hint-lead", ".hint-claim .hint-lead", lead]
+    texts += ["main span.kw", "main span.dv", "main span.st", ".cell-output-error code", ".exported-name", "summary"]
+    assert {
+        text: round(page.evaluate(CONTRAST, text), 1) for text in texts if page.evaluate(CONTRAST, text) < 4.5
+    } == {}
