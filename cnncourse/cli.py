@@ -137,7 +137,7 @@ def run(
     if summary.failed:
         raise typer.Exit(1)
 
-# %% ../nbs/api/cli.ipynb #7ed3654c
+# %% ../nbs/api/cli.ipynb #3abec1f8
 @app.command()
 def site(
     builder: Annotated[str, typer.Option(help="auto, quarto or pandoc. auto: Quarto where it is installed.")] = "auto",
@@ -154,8 +154,7 @@ def site(
         raise runs.RunError(f"Not executed since they changed: {', '.join(stale)}. First: cnncourse run")
     website.build(course, builder=builder, report=_say)
     if serve:
-        _say(f"http://127.0.0.1:{port}/ shows the site. Ctrl-C stops it.")
-        website.serve(course / "_docs", port)
+        website.serve(course / "_docs", port, report=_say)
 
 # %% ../nbs/api/cli.ipynb #dfc8a94e
 def free(port: int) -> bool:  # can a server on 127.0.0.1 have this port?
