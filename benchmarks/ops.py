@@ -229,8 +229,10 @@ def show(result: dict) -> None:
 
 
 def draw(result: dict, path: Path) -> None:
-    "Ratios as bars, and memory against batch."
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=(3, 2), layout="constrained")
+    "Ratios as bars; memory and time against batch."
+    layout = {"figsize": (11, 6), "width_ratios": (3, 2), "layout": "constrained"}
+    fig, axes = plt.subplot_mosaic([["ratios", "memory"], ["ratios", "time"]], **layout)
+    left, right, below = (axes[name] for name in ("ratios", "memory", "time"))
     labels, places = [], []
     colours = {
         "forward": "#0072B2",
@@ -248,6 +250,8 @@ def draw(result: dict, path: Path) -> None:
     left.set(
         xscale="log", xlabel="our time / PyTorch's time (left of the line: ours is faster)", title="Time on one thread"
     )
+    left.set_xticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    left.minorticks_off()
     left.set_yticks(places, labels, fontsize=7)
     left.invert_yaxis()
     left.legend(fontsize=8)
@@ -255,8 +259,10 @@ def draw(result: dict, path: Path) -> None:
     right.plot(batch, [row["result_mib"] for row in result["memory"]], "o-", color="#0072B2", label="result")
     beyond = [row["peak_mib"] - row["result_mib"] for row in result["memory"]]
     right.plot(batch, beyond, "s--", color="#D55E00", label="peak beyond the result")
-    right.set(xlabel="images in the batch", ylabel="memory (MiB)", title="Memory of one call, 64→64, 3×3 at 56")
+    right.set(ylabel="memory (MiB)", title="Memory of one call, 64→64, 3×3 at 56")
     right.legend()
+    below.plot(batch, [row["ms"] for row in result["memory"]], "o-", color="#0072B2")
+    below.set(xlabel="images in the batch", ylabel="processor time (ms)", title="Time of the same call")
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)
 
