@@ -94,6 +94,8 @@ def test_lab_opens_on_this_machine_only_and_wants_its_token(tmp_path):
                 urllib.request.urlopen(address)
             with urllib.request.urlopen(f"{address}?token={found[1]}") as answer:
                 assert b"01_scaling.ipynb" in answer.read()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab?token={found[1]}") as page:
+                assert b"apputils-extension:announcements" in page.read()  # among the extensions that are switched off
         finally:
             lab.send_signal(signal.SIGTERM)
             subprocess.run(["pkill", "-TERM", "-s", str(lab.pid)], check=False)
