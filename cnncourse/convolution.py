@@ -6,14 +6,14 @@
 __all__ = ['PAD_MODES', 'METHODS', 'BLOCK', 'as_whole', 'as_pair', 'same_padding', 'padding_1d', 'conv_output_size', 'unread',
            'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'Geometry', 'conv_geometry', 'windows',
            'Method', 'choose_method', 'check_layer', 'conv2d', 'conv_params', 'conv_macs', 'ReceptiveField',
-           'receptive_field', 'visit_counts', 'conv2d_backward', 'conv_transpose_output_size', 'conv_transpose2d',
-           'depthwise_conv2d', 'separable_conv2d', 'conv1d']
+           'receptive_field', 'visit_counts', 'Workspace', 'conv2d_backward', 'conv_transpose_output_size',
+           'conv_transpose2d', 'depthwise_conv2d', 'separable_conv2d', 'conv1d']
 
-# %% ../nbs/02_convolution.ipynb #6997136d
+# %% ../nbs/02_convolution.ipynb #0e0449a3
 import operator
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
@@ -600,10 +600,26 @@ def _bands(
     "Blocks of about `BLOCK` bytes: runs of images, each with its bands of rows."
     return [(images, _slices(rows, row_bytes, BLOCK)) for images in _slices(n, rows * row_bytes, BLOCK)]
 
-# %% ../nbs/02_convolution.ipynb #4984b266
+# %% ../nbs/02_convolution.ipynb #1271f5d3
+class Workspace(dict):
+    "Memory by name that is used again and again within one call."
+
+    def array(
+        self,
+        name: str,  # what this name gave before is overwritten
+        shape: tuple,
+        dtype: np.dtype,
+    ) -> np.ndarray:
+        "An array of any content, in the memory that `name` had before where that is large enough."
+        if name not in self or self[name].size < prod(shape):
+            self[name] = np.empty(prod(shape), dtype)
+        return self[name][: prod(shape)].reshape(shape)
+
+# %% ../nbs/02_convolution.ipynb #9ad861e6
 def _patches(
     x: np.ndarray,  # (n, c, h, w)
     g: Geometry,
+    space: Workspace,  # each block's patches take the place of the block's before
     taps_first: bool = False,  # patches as (kh, kw, c, ...)
 ) -> Iterator[tuple[slice, slice, np.ndarray]]:  # (images, output rows, patches (c, kh, kw, images, rows, span))
     "Every window of every image, block by block; `span` counts the junk columns, too."
@@ -615,13 +631,14 @@ def _patches(
         lines = _deal(x[images], g)
         for band in bands:
             places = (lines.shape[3], band.stop - band.start, span)
-            patches = np.empty((kh, kw, c, *places) if taps_first else (c, kh, kw, *places), x.dtype)
+            shape = (kh, kw, c, *places) if taps_first else (c, kh, kw, *places)
+            patches = space.array("patches", shape, x.dtype)
             by_tap = patches if taps_first else patches.transpose(1, 2, 0, 3, 4, 5)
             for i, j, view in _tap_views(lines, g, band):
                 by_tap[i, j] = view
             yield images, band, patches
 
-# %% ../nbs/02_convolution.ipynb #45e43093
+# %% ../nbs/02_convolution.ipynb #d48a9777
 def _conv_im2col(
     x: np.ndarray,  # (n, c, h, w)
     w: np.ndarray,  # (out, c / groups, kh, kw)
@@ -629,9 +646,11 @@ def _conv_im2col(
     y: np.ndarray,  # (n, out, oh, ow): filled with the result
 ) -> None:
     "One matrix product for each block of windows."
-    kernels = w.reshape(g.groups, len(w) // g.groups, -1)
-    for images, band, patches in _patches(x, g):
-        sums = kernels @ patches.reshape(g.groups, kernels.shape[2], -1)
+    kernels, space = w.reshape(g.groups, len(w) // g.groups, -1), Workspace()
+    for images, band, patches in _patches(x, g, space):
+        columns = patches.reshape(g.groups, kernels.shape[2], -1)
+        sums = space.array("sums", (*kernels.shape[:2], columns.shape[2]), x.dtype)
+        np.matmul(kernels, columns, out=sums)
         sums = sums.reshape(len(w), *patches.shape[3:])[..., : g.out[1]]
         y[images, :, band] = sums.swapaxes(0, 1)
 
@@ -653,7 +672,7 @@ _TILE = np.array(
 _KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
-# %% ../nbs/02_convolution.ipynb #e16d32c7
+# %% ../nbs/02_convolution.ipynb #7e41b69b
 def _conv_winograd(
     x: np.ndarray,  # (n, c, h, w)
     w: np.ndarray,  # (out, c / groups, 3, 3)
@@ -666,10 +685,15 @@ def _conv_winograd(
     to_tile, to_kernel, to_output = (np.kron(m, m).astype(x.dtype) for m in (_TILE, _KERNEL, _OUTPUT))
     kernels = (to_kernel @ w.reshape(-1, 9).T).reshape(36, g.groups, len(w) // g.groups, -1)
     tiles = g._replace(kernel_size=(6, 6), stride=(4, 4), out=(-(-g.out[0] // 4), -(-g.out[1] // 4)))
-    for images, band, patches in _patches(x, tiles, taps_first=True):
-        seen = (to_tile @ patches.reshape(36, -1)).reshape(36, g.groups, w.shape[1], -1)
-        sums = to_output @ (kernels @ seen).reshape(36, -1)
-        sums = sums.reshape(4, 4, len(w), *patches.shape[3:])
+    depth, space = w.shape[1], Workspace()
+    for images, band, patches in _patches(x, tiles, space, taps_first=True):
+        places = prod(patches.shape[3:])
+        seen = space.array("seen", (36, g.groups, depth, places), x.dtype)
+        products = space.array("products", (36, g.groups, len(w) // g.groups, places), x.dtype)
+        sums = space.array("sums", (4, 4, len(w), *patches.shape[3:]), x.dtype)
+        np.matmul(to_tile, patches.reshape(36, -1), out=seen.reshape(36, -1))
+        np.matmul(kernels, seen, out=products)
+        np.matmul(to_output, products.reshape(36, -1), out=sums.reshape(16, -1))
         for i, j in np.ndindex(4, 4):
             target = y[images, :, 4 * band.start + i : 4 * band.stop : 4, j::4]
             target[...] = sums[i, j, :, :, : target.shape[2], : target.shape[3]].swapaxes(0, 1)
@@ -762,7 +786,7 @@ def _with_junk(
     padded[..., :columns] = y.swapaxes(0, 1)
     return padded.reshape(g.groups, outputs // g.groups, -1)
 
-# %% ../nbs/02_convolution.ipynb #0cb75548
+# %% ../nbs/02_convolution.ipynb #99213243
 def _input_gradient_phases(
     dy: np.ndarray,  # (n, out, oh, ow)
     w: np.ndarray,  # (out, c / groups, kh, kw)
@@ -771,12 +795,14 @@ def _input_gradient_phases(
 ) -> None:
     "One matrix product for each block; each tap's run of numbers is added to its phase."
     kernels = w.reshape(g.groups, len(w) // g.groups, -1).swapaxes(1, 2)
-    c, (kh, kw), dx[...] = dx.shape[1], g.kernel_size, 0
+    c, (kh, kw), dx[...], space = dx.shape[1], g.kernel_size, 0, Workspace()
     for images, bands in _bands(len(dy), g.out[0], c * kh * kw * _span(g) * dy.itemsize):
         target = dx[images]
         lines, pictures = _empty_planes(g, c, len(target), dy.dtype)
         for band in bands:
-            taps = kernels @ _with_junk(dy[images, :, band], g)
+            columns = _with_junk(dy[images, :, band], g)
+            taps = space.array("taps", (*kernels.shape[:2], columns.shape[2]), dy.dtype)
+            np.matmul(kernels, columns, out=taps)
             taps = taps.reshape(c, kh, kw, len(target), band.stop - band.start, _span(g)).transpose(1, 2, 0, 3, 4, 5)
             for i, j, view in _tap_views(lines, g, band):
                 for tap in np.ndindex(view.shape[:2]):
@@ -806,7 +832,7 @@ def _input_gradient(
             return
     _input_gradient_taps(dy, w, g, dx)
 
-# %% ../nbs/02_convolution.ipynb #1ca91ea9
+# %% ../nbs/02_convolution.ipynb #e550555e
 def _kernel_gradient(
     dy: np.ndarray,  # (n, out, oh, ow)
     x: np.ndarray,  # (n, c, h, w)
@@ -816,7 +842,7 @@ def _kernel_gradient(
     depth = x.shape[1] // g.groups
     if x.dtype.kind == "f":
         dw = np.zeros((g.groups, dy.shape[1] // g.groups, depth * g.kernel_size[0] * g.kernel_size[1]), x.dtype)
-        for images, band, patches in _patches(x, g):
+        for images, band, patches in _patches(x, g, Workspace()):
             dw += _with_junk(dy[images, :, band], g) @ patches.reshape(g.groups, dw.shape[2], -1).swapaxes(1, 2)
         if np.isfinite(dw).all():
             return dw.reshape(-1, depth, *g.kernel_size)
