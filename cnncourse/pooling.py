@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['pool_padding_1d', 'pool_output_size', 'PoolAxis', 'tap_counts', 'pool_axes', 'blocks', 'fold_rows', 'fold_columns',
-           'fold_blocks', 'lowest', 'winning_taps', 'tap_places', 'max_pool2d', 'window_counts', 'avg_pool2d',
-           'check_gradient', 'add_at_taps', 'max_pool2d_backward', 'avg_pool2d_backward', 'lp_pool2d',
-           'lp_pool2d_backward', 'global_avg_pool2d', 'global_avg_pool2d_backward', 'global_max_pool2d',
+           'fold_blocks', 'lowest', 'winning_taps', 'tap_places', 'max_pool2d', 'window_counts', 'are_tiles',
+           'tile_means', 'avg_pool2d', 'check_gradient', 'add_at_taps', 'max_pool2d_backward', 'avg_pool2d_backward',
+           'lp_pool2d', 'lp_pool2d_backward', 'global_avg_pool2d', 'global_avg_pool2d_backward', 'global_max_pool2d',
            'adaptive_bins', 'adaptive_windows', 'adaptive_avg_pool2d', 'adaptive_avg_pool2d_backward',
            'adaptive_max_pool2d', 'adaptive_max_pool2d_backward', 'check_activations', 'draws', 'stochastic_pool2d',
            'stochastic_pool2d_backward', 'binomial_kernel', 'blur_plan', 'blur_pool2d', 'blur_pool2d_backward',
@@ -289,7 +289,32 @@ def window_counts(
     alike = counts.min() == counts.max()  # then a single number, seen everywhere, is faster to divide by
     return np.broadcast_to(counts[:1, :1] if alike else counts, counts.shape)
 
-# %% ../nbs/03_pooling.ipynb #c59f1706
+# %% ../nbs/03_pooling.ipynb #d746ded4
+def are_tiles(
+    x: np.ndarray,  # (n, c, h, w)
+    axes: tuple[PoolAxis, PoolAxis],  # rows and columns
+) -> bool:
+    "Do the windows stand side by side and cover `x`, a contiguous array of float32 or float64, without padding?"
+    tight = all(a.kernel_size == a.stride and a.dilation == 1 and a.size == a.out * a.stride for a in axes)
+    return tight and not any(a.before for a in axes) and x.flags.c_contiguous and x.dtype.char in "fd"
+
+
+def tile_means(
+    x: np.ndarray,  # (n, c, oh * kh, ow * kw), contiguous
+    axes: tuple[PoolAxis, PoolAxis],  # rows and columns
+    out: np.ndarray,  # (n, c, oh, ow), contiguous: overwritten
+) -> None:
+    "Mean of every tile: add the rows of a tile, then multiply the groups of neighbours by a vector."
+    (kh, kw), width = (axis.kernel_size for axis in axes), x.shape[3]
+    bands, means = x.reshape(-1, kh, width), out.reshape(-1, out.shape[3])
+    weights = np.full(kw, 1 / (kh * kw), x.dtype)
+    for i, _, _ in blocks(len(bands), 1, 1, kh * width, 1 << 16):
+        rows = bands[i, 0] if kh == 1 else bands[i, 0] + bands[i, 1]
+        for k in range(2, kh):
+            rows += bands[i, k]
+        np.matmul(rows.reshape(-1, kw), weights, out=means[i].reshape(-1))
+
+# %% ../nbs/03_pooling.ipynb #725815e1
 def avg_pool2d(
     x,  # (n, c, h, w)
     kernel_size,  # number or pair
@@ -303,6 +328,9 @@ def avg_pool2d(
     x = check_images(x)
     axes = pool_axes(x, kernel_size, stride, padding, dilation, ceil_mode)
     out = np.empty((*x.shape[:2], axes[0].out, axes[1].out), x.dtype if x.dtype.kind == "f" else np.float64)
+    if are_tiles(x, axes):
+        tile_means(x, axes, out)
+        return out
     work = np.promote_types(out.dtype, np.float32)
     counts = window_counts(axes, count_include_pad, work)
     for block, sums in fold_blocks(x, axes, np.add, 0, work):
