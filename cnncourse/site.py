@@ -5,16 +5,15 @@
 # %% auto #0
 __all__ = ['DEFINITIONS', 'IMAGES', 'WIDGET', 'LOADING_RELS', 'CSS_TARGET', 'SCRIPT_TARGET', 'MARK', 'FATAL', 'HOME', 'SiteError',
            'Site', 'read_config', 'expand', 'site_pages', 'page_path', 'week_of', 'sidebar', 'in_order',
-           'split_options', 'join_options', 'exported_names', 'is_export', 'module_of', 'symbol_table', 'relative',
-           'link_symbols', 'type_name', 'signature', 'parameter_table', 'document', 'document_cell', 'plain',
-           'is_shown', 'fenced', 'html_figure', 'pictures', 'clean_data', 'clean_outputs', 'show_export', 'split_title',
-           'prepare', 'read_executed', 'title_of', 'read_settings', 'copy_pictures', 'stage', 'quoted', 'nth',
-           'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html', 'neighbours',
-           'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc', 'render_quarto', 'choose_builder',
-           'bare', 'page_ids', 'mend_link', 'mend_links', 'References', 'references', 'link_problem', 'check_links',
-           'cell_of', 'build_key', 'read_mark', 'swap', 'finish', 'build', 'Handler', 'make_server', 'serve']
+           'split_options', 'join_options', 'exported_names', 'module_of', 'symbol_table', 'relative', 'link_symbols',
+           'signature', 'parameter_table', 'document', 'document_cell', 'plain', 'fenced', 'html_figure', 'clean_data',
+           'clean_outputs', 'show_export', 'split_title', 'prepare', 'read_executed', 'title_of', 'read_settings',
+           'linked_files', 'stage', 'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html',
+           'neighbours', 'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc', 'choose_builder',
+           'mend_link', 'mend_links', 'references', 'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark',
+           'swap', 'finish', 'build', 'make_server', 'serve']
 
-# %% ../nbs/api/site.ipynb #168506cd
+# %% ../nbs/api/site.ipynb #13fa5f8f
 import ast
 import base64
 import configparser
@@ -44,6 +43,8 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from filelock import FileLock
+
+from .runs import read_notebook
 
 # %% ../nbs/api/site.ipynb #c1570ed3
 class SiteError(Exception):
@@ -166,7 +167,7 @@ def join_options(
     head += [f"#| {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in options.items()]
     return "\n".join([*head, code])
 
-# %% ../nbs/api/site.ipynb #7dba9128
+# %% ../nbs/api/site.ipynb #3194924c
 DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 
 
@@ -184,7 +185,7 @@ def exported_names(
     return names
 
 
-def is_export(
+def _is_export(
     directives: list[str],  # nbdev's directives of a cell
 ) -> bool:
     "Does nbdev write this cell to the library?"
@@ -199,7 +200,7 @@ def module_of(
     found = [match[1] for source in sources if (match := re.search(r"^#\|\s*default_exp\s+(\S+)", source, re.M))]
     return found[0] if found else None
 
-# %% ../nbs/api/site.ipynb #236e3b89
+# %% ../nbs/api/site.ipynb #764ab070
 def symbol_table(
     notebooks: dict,  # path and notebook of every page
     library: str,  # name of the package
@@ -212,7 +213,7 @@ def symbol_table(
         places[f"{library}.{module}"] = page_path(path)
         for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
             directives, _, code = split_options(cell.source)
-            for name in exported_names(code) if is_export(directives) else []:
+            for name in exported_names(code) if _is_export(directives) else []:
                 place = f"{page_path(path)}#{module}.{name}"
                 places |= {f"{library}.{module}.{name}": place, f"{module}.{name}": place}
                 spoken[name] += 1
@@ -248,12 +249,23 @@ def link_symbols(
             lines[i] = re.sub(r"(?<![\[`])`([\w.]+(?:\(\))?)`(?!`)", link, line)
     return "\n".join(lines)
 
-# %% ../nbs/api/site.ipynb #6a79110e
-def type_name(
+# %% ../nbs/api/site.ipynb #4b89af4c
+def _type_name(
     annotation,  # a parameter's annotation
 ) -> str:
     "A type without its module."
     return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", inspect.formatannotation(annotation))
+
+
+def _written(
+    parameter: inspect.Parameter,  # a parameter
+) -> str:
+    "A parameter as one writes it: `x: int = 1`."
+    if parameter.annotation is parameter.empty:
+        return str(parameter)
+    star = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{star}{parameter.name}: {_type_name(parameter.annotation)}{default}"
 
 
 def signature(
@@ -266,15 +278,15 @@ def signature(
         if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             shown.append("*")
         starred |= parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        shown += [str(parameter)] if parameter.name != "self" else []
+        shown += [_written(parameter)] if parameter.name != "self" else []
     returned = call.return_annotation
-    after = f" -> {type_name(returned)}" if returned is not call.empty and returned is not None else ""
+    after = f" -> {_type_name(returned)}" if returned is not call.empty and returned is not None else ""
     line = f"{name}({', '.join(shown)}){after}"
     if len(line) > 80:
         line = f"{name}(\n" + "".join(f"    {part},\n" for part in shown) + f"){after}"
-    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Za-z])", "", line)
+    return line
 
-# %% ../nbs/api/site.ipynb #047e727e
+# %% ../nbs/api/site.ipynb #70dcd7cd
 def parameter_table(
     thing,  # a function or a class with docments
 ) -> str:
@@ -289,7 +301,7 @@ def parameter_table(
         if name == "self" or (name == "return" and kind in (None, empty)):
             continue
         shown = [f"`{name}`" if name != "return" else "*returns*"]
-        shown += ["" if kind is empty else f"`{type_name(kind)}`", "" if default is empty else f"`{default!r}`", said]
+        shown += ["" if kind is empty else f"`{_type_name(kind)}`", "" if default is empty else f"`{default!r}`", said]
         rows.append("| " + " | ".join(shown) + " |")
     return "\n".join(["| Parameter | Type | Default | Meaning |", "|:--|:--|:--|:--|", *rows])
 
@@ -335,8 +347,8 @@ def plain(
     text = re.sub(r"\x1B(?:\[[0-?]*[ -/]*[@-~]|[@-Z\\-_])", "", text).replace("\r\n", "\n")
     return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
 
-# %% ../nbs/api/site.ipynb #67498c46
-def is_shown(
+# %% ../nbs/api/site.ipynb #21d9f5a8
+def _is_shown(
     directives: list[str],  # nbdev's directives of a cell
     options: dict,  # its options
 ) -> bool:
@@ -368,7 +380,7 @@ def html_figure(
     return f'<figure class="figure" aria-label="{label}">\n{text}\n{caption}\n</figure>'
 
 
-def pictures(
+def _pictures(
     outputs: list,  # outputs of a code cell
 ) -> list:
     "The outputs that are shown as pictures."
@@ -444,7 +456,7 @@ def split_title(
     match = re.match(r"\s*#\s[^\n]*\n?(?:\s*>[^\n]*\n?)*", text)
     return (match[0].strip(), text[match.end() :].strip()) if match else ("", text)
 
-# %% ../nbs/api/site.ipynb #e934216c
+# %% ../nbs/api/site.ipynb #010cc92f
 def prepare(
     notebook,  # an executed notebook
     path: str,  # its path, relative to the course
@@ -467,13 +479,13 @@ def prepare(
         elif cell.cell_type == "code":
             directives, options, code = split_options(cell.source)
             outputs = clean_outputs(cell.outputs, options)
-            if pictures(outputs) and is_shown(directives, options) and not options.get("fig-alt"):
+            if _pictures(outputs) and _is_shown(directives, options) and not options.get("fig-alt"):
                 faults.append(
                     f"{path}, cell {i + 1}: expected `#| fig-alt:` on a cell that shows a picture; there is none"
                 )
             if not is_lesson and "/api/" not in path:
                 options.setdefault("echo", False)
-            if is_export(directives) and is_shown(directives, options):
+            if _is_export(directives) and _is_shown(directives, options):
                 cells += show_export(code, options, outputs, module, is_lesson)
             else:
                 cells.append(nbformat.v4.new_code_cell(join_options(directives, options, code), outputs=outputs))
@@ -522,22 +534,21 @@ def read_settings(
         raise SiteError(f"expected {Path(course) / 'settings.ini'}; it is not there")
     return settings
 
-# %% ../nbs/api/site.ipynb #e3369ca3
-def copy_pictures(
+# %% ../nbs/api/site.ipynb #018e8e6e
+def linked_files(
     course: Path,  # the course's top folder
     path: str,  # a notebook, relative to it
     cells: list,  # its cells
-    folder: Path,  # staging folder
-):
-    "Copy the files of the course that a notebook's text shows or links to, other notebooks aside."
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    for target in re.findall(r"""\]\(\s*([^)\s#]+)|\ssrc=["']([^"']+)""", text):
-        name = os.path.normpath(Path(path).parent / unquote(target[0] or target[1]))
-        if Path(name).suffix != ".ipynb" and ".." not in Path(name).parts and (course / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(course / name, folder / name)
+) -> list[str]:
+    "The files of the course that a notebook's text shows or links to, other notebooks aside; as paths relative to `course`."
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    targets = ["".join(found) for found in re.findall(r"""\]\(\s*([^)\s#]+)|\ssrc=["']([^"']+)""", text)]
+    local = [unquote(target) for target in targets if not re.match(r"\w+:", target)]
+    names = {os.path.normpath(Path(path).parent / target) for target in local}
+    inside = (name for name in sorted(names) if Path(name).suffix != ".ipynb" and ".." not in Path(name).parts)
+    return [name for name in inside if (course / name).is_file()]
 
-# %% ../nbs/api/site.ipynb #1b03153a
+# %% ../nbs/api/site.ipynb #91f3f88c
 def stage(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder, made anew
@@ -557,7 +568,9 @@ def stage(
     for path, notebook in notebooks.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(prepare(notebook, path, symbols, library, faults), folder / path)
-        copy_pictures(course, path, notebook.cells, folder)
+        for name in linked_files(course, path, notebook.cells):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(course / name, folder / name)
     if faults:
         raise SiteError("\n".join(["some figures have no text alternative:", *faults]))
     shutil.copytree(Path(course) / "assets", folder / "assets", dirs_exist_ok=True)
@@ -568,22 +581,22 @@ def stage(
         settings.write(file)
     return entries, [f"{path} is in no section of the sidebar" for path in sorted(unlisted)]
 
-# %% ../nbs/api/site.ipynb #be77d7d1
-def quoted(
+# %% ../nbs/api/site.ipynb #6e024ee4
+def _quoted(
     text: str,  # any text
 ) -> str:
     "Text as the value of a pandoc attribute."
     return '"' + " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def nth(
+def _nth(
     option,  # an option's value: one for all outputs, or a list
     i: int,  # which output
 ) -> str:
     "The caption or text alternative of the `i`-th picture of a cell."
     return option[min(i, len(option) - 1)] if isinstance(option, list) else option
 
-# %% ../nbs/api/site.ipynb #9fb22a41
+# %% ../nbs/api/site.ipynb #c99a23b8
 def output_markdown(
     output,  # one output of a cell
     options: dict,  # the cell's options
@@ -599,8 +612,8 @@ def output_markdown(
     elif "text/markdown" in output.data:
         kind, body = "display", output.data["text/markdown"]
     elif picture:
-        alt = f"alt={quoted(nth(options.get('fig-alt', ''), i))}"
-        kind, body = "display", f"![{nth(options.get('fig-cap', ''), i)}]({picture}){{.figure-img {alt}}}"
+        alt = f"alt={_quoted(_nth(options.get('fig-alt', ''), i))}"
+        kind, body = "display", f"![{_nth(options.get('fig-cap', ''), i)}]({picture}){{.figure-img {alt}}}"
     elif "text/latex" in output.data:
         kind, body = "display", "$$" + output.data["text/latex"].strip().strip("$") + "$$"
     else:
@@ -615,7 +628,7 @@ def save_picture(
     name: str,  # file name without its ending
 ) -> str:
     "Write an output's picture to a file and return its name; empty where there is none."
-    if not pictures([output]):
+    if not _pictures([output]):
         return ""
     kind = next(kind for kind in IMAGES if kind in output.data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -695,7 +708,7 @@ def neighbours(
         if 0 <= j < len(order)
     }
 
-# %% ../nbs/api/site.ipynb #1015a039
+# %% ../nbs/api/site.ipynb #fa01e38a
 def run_tool(
     command: list,  # what to run
     folder: Path,  # where
@@ -759,7 +772,7 @@ def pandoc_defaults(
         "variables": frame | {"sidebar": sidebar_html(entries, page), "home": home} | neighbours(entries, page),
     }
 
-# %% ../nbs/api/site.ipynb #e4840042
+# %% ../nbs/api/site.ipynb #a2ff38cf
 def render_pandoc(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder
@@ -792,8 +805,8 @@ def render_pandoc(
     )
     return remarks
 
-# %% ../nbs/api/site.ipynb #0dfdf966
-def render_quarto(
+# %% ../nbs/api/site.ipynb #09d5e5ff
+def _render_quarto(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder
     out: Path,  # folder for the site
@@ -814,16 +827,15 @@ def choose_builder(
     quarto = shutil.which("quarto")
     if builder == "quarto" and not quarto:
         raise SiteError("no `quarto` on the path: install it (conda install quarto), or build with pandoc")
-    if builder == "quarto" or (builder == "auto" and quarto):
-        return "quarto", f"{quarto} was found" if builder == "auto" else "you asked for it"
-    pandoc = pandoc_path()
-    return (
-        "pandoc",
-        "you asked for it" if builder == "pandoc" else f"no `quarto` on the path; {Path(pandoc).name} was found",
-    )
+    if builder == "auto" and quarto:
+        return "quarto", f"{quarto} was found"
+    if builder == "quarto":
+        return "quarto", "you asked for it"
+    pandoc = Path(pandoc_path()).name
+    return "pandoc", "you asked for it" if builder == "pandoc" else f"no `quarto` on the path; {pandoc} was found"
 
-# %% ../nbs/api/site.ipynb #9d080c36
-def bare(
+# %% ../nbs/api/site.ipynb #f700d03d
+def _bare(
     anchor: str,  # an anchor as JupyterLab, GitHub or pandoc writes it
 ) -> str:
     "What the three ways of writing an anchor have in common: letters and digits, in small letters."
@@ -831,14 +843,14 @@ def bare(
 
 
 @functools.lru_cache(maxsize=1024)
-def page_ids(
+def _page_ids(
     file: Path,  # a page
 ) -> frozenset[str]:
     "The anchors of a page."
     text = file.read_text(encoding="utf-8")
     return frozenset(html.unescape(found) for found in re.findall(r"""\s(?:id|name)=["']([^"']+)["']""", text))
 
-# %% ../nbs/api/site.ipynb #0de0e6ab
+# %% ../nbs/api/site.ipynb #21f48f7f
 def mend_link(
     file: Path,  # the page that links
     target: str,  # where to
@@ -852,18 +864,17 @@ def mend_link(
         path = page_path(unquote(path))
     page = file.parent / path if path else file
     anchor = unquote(parts.fragment)
-    if anchor and page.suffix == ".html" and page.exists() and anchor not in page_ids(page.resolve()):
-        alike = [found for found in page_ids(page.resolve()) if bare(found) == bare(anchor)]
+    if anchor and page.suffix == ".html" and page.exists() and anchor not in _page_ids(page.resolve()):
+        alike = [found for found in _page_ids(page.resolve()) if _bare(found) == _bare(anchor)]
         anchor = alike[0] if len(alike) == 1 else anchor
     return path + (f"?{parts.query}" if parts.query else "") + (f"#{anchor}" if anchor else "")
 
-# %% ../nbs/api/site.ipynb #c7cb3053
+# %% ../nbs/api/site.ipynb #fe2ba8b4
 def mend_links(
     folder: Path,  # the site
 ):
     "Turn links between notebooks into links between pages, on every page."
-    page_ids.cache_clear()
-
+    _page_ids.cache_clear()
     for file in sorted(Path(folder).rglob("*.html")):
         text = file.read_text(encoding="utf-8")
         mended = re.sub(
@@ -874,13 +885,13 @@ def mend_links(
         if mended != text:
             file.write_text(mended, encoding="utf-8")
 
-# %% ../nbs/api/site.ipynb #4460bf37
+# %% ../nbs/api/site.ipynb #6dc40798
 LOADING_RELS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch", "manifest", "preconnect", "dns-prefetch"}
 CSS_TARGET = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)|@import\s+["']([^"']+)["']""")
 SCRIPT_TARGET = re.compile(r"""\b(?:import|from)\s*\(?\s*["']((?:https?:)?//[^"']+)["']""")
 
-
-class References(HTMLParser):
+# %% ../nbs/api/site.ipynb #c2c67077
+class _References(HTMLParser):
     "What a page refers to: `(line, target, loads)`, `loads` being true for what a browser fetches by itself."
 
     def __init__(self):
@@ -918,12 +929,12 @@ class References(HTMLParser):
             target = next(group for group in match.groups() if group)
             self.found.append((line + text.count("\n", 0, match.start()), target.strip(), True))
 
-# %% ../nbs/api/site.ipynb #49b9bdd4
+# %% ../nbs/api/site.ipynb #a0f8395c
 def references(
     file: Path,  # a page, a stylesheet or a script
-) -> References:
-    "Everything that a file of the site refers to."
-    found, text = References(), file.read_text(encoding="utf-8")
+) -> _References:
+    "Everything that a file of the site refers to, in `found` as `(line, target, loads)`; in `no_alt` the pictures without a text alternative."
+    found, text = _References(), file.read_text(encoding="utf-8")
     if file.suffix == ".html":
         found.feed(text)
         found.close()
@@ -931,7 +942,7 @@ def references(
         found.add(CSS_TARGET if file.suffix == ".css" else SCRIPT_TARGET, text, 1)
     return found
 
-# %% ../nbs/api/site.ipynb #0e56500f
+# %% ../nbs/api/site.ipynb #b20e8a90
 def link_problem(
     folder: Path,  # the site
     file: Path,  # the file that refers
@@ -957,17 +968,17 @@ def link_problem(
     place = place / "index.html" if place.is_dir() else place
     if not place.exists():
         return "does not exist"
-    if parts.fragment and place.suffix == ".html" and unquote(parts.fragment) not in page_ids(place):
+    if parts.fragment and place.suffix == ".html" and unquote(parts.fragment) not in _page_ids(place):
         return "names a place that is not on that page"
     return None
 
-# %% ../nbs/api/site.ipynb #d56e783b
+# %% ../nbs/api/site.ipynb #92eb919f
 def check_links(
     folder: Path,  # the site
 ) -> list[tuple[str, int, str, str]]:
     "Every reference that does not hold, as `(page, line, target, problem)`."
     folder, problems = Path(folder).resolve(), []
-    page_ids.cache_clear()
+    _page_ids.cache_clear()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".js", ".mjs")):
         found, name = references(file), file.relative_to(folder).as_posix()
         for line, target, loads in found.found:
@@ -993,7 +1004,7 @@ def cell_of(
             return f" ({path}, cell {held[0]})" if held else f" ({path})"
     return ""
 
-# %% ../nbs/api/site.ipynb #c60da5e1
+# %% ../nbs/api/site.ipynb #94cf389e
 MARK = ".site.json"  # in a site's folder: what it was built from
 
 
@@ -1005,8 +1016,10 @@ def build_key(
     course = Path(course)
     pages = site_pages(course, read_config(course))
     library = course / read_settings(course)["DEFAULT"]["lib_path"]
-    files = [course / "_quarto.yml", course / "settings.ini", Path(__file__) if "__file__" in globals() else course]
-    files += [course / folder / page for page in pages for folder in (".", "_run")]
+    files = [course / "_quarto.yml", course / "settings.ini", Path(importlib.util.find_spec("cnncourse.site").origin)]
+    for page in pages:
+        files += [course / page, course / "_run" / page]
+        files += [course / name for name in linked_files(course, page, read_notebook(course / page)["cells"])]
     files += [*sorted(library.glob("*.py")), *sorted((course / "assets").rglob("*"))]
     key = hashlib.sha256(builder.encode())
     for file in files:
@@ -1042,7 +1055,7 @@ def swap(
     fresh.rename(old)
     shutil.rmtree(gone, ignore_errors=True)
 
-# %% ../nbs/api/site.ipynb #ecd86e1b
+# %% ../nbs/api/site.ipynb #0d3bf87c
 FATAL = re.compile(r"Could not convert TeX|Unable to resolve|not found|ERROR")
 HOME = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -1056,14 +1069,14 @@ def finish(
     folder: Path,  # the new site
     first: str,  # its first page
     remarks: list[str],  # what the builder said
-) -> list[str]:
-    "Add the home address, mend links and check the whole; return the remarks that do no harm."
+):
+    "Add the home address, mend links and check the whole; `SiteError` where something is broken."
     config = read_config(course)
-    if "index.html" not in {page_path(path) for path in site_pages(course, config)}:
+    pages = site_pages(course, config)
+    if "index.html" not in map(page_path, pages):
         home = HOME.format(title=html.escape(config["website"]["title"]), href=first)
         (folder / "index.html").write_text(home, encoding="utf-8")
     mend_links(folder)
-    pages = site_pages(course, config)
     broken = [
         f"{page}:{line}: {target} {problem}{cell_of(course, pages, page, target)}"
         for page, line, target, problem in check_links(folder)
@@ -1071,9 +1084,8 @@ def finish(
     broken = broken or [remark for remark in remarks if FATAL.search(remark)]
     if broken:
         raise SiteError("\n".join(["the new site is not published; mend these first:", *broken]))
-    return remarks
 
-# %% ../nbs/api/site.ipynb #990bb9b7
+# %% ../nbs/api/site.ipynb #4d71a07d
 def build(
     course: Path,  # the course's top folder
     out: Path | None = None,  # where the site goes; None: `_docs` in the course
@@ -1095,9 +1107,9 @@ def build(
         report(f"Building the site with {builder}: {why}.")
         entries, remarks = stage(course, work / "course")
         shutil.rmtree(work / "new", ignore_errors=True)
-        render = render_quarto if builder == "quarto" else render_pandoc
+        render = _render_quarto if builder == "quarto" else render_pandoc
         remarks += render(course, work / "course", work / "new")
-        remarks = finish(course, work / "new", page_path(in_order(entries)[0]["href"]), remarks)
+        finish(course, work / "new", page_path(in_order(entries)[0]["href"]), remarks)
         pages = len(site_pages(course, read_config(course)))
         (work / "new" / MARK).write_text(json.dumps({"key": key, "builder": builder, "pages": pages}))
         swap(work / "new", out)
@@ -1107,8 +1119,8 @@ def build(
     report(f"{pages} pages in {out}, {seconds:.1f} s.")
     return Site(out, builder, why, pages, seconds, problems=remarks)
 
-# %% ../nbs/api/site.ipynb #ed269edc
-class Handler(http.server.SimpleHTTPRequestHandler):
+# %% ../nbs/api/site.ipynb #b7d0b252
+class _Handler(http.server.SimpleHTTPRequestHandler):
     "Serves files without a line for each request."
 
     def log_message(self, *args):
@@ -1124,7 +1136,7 @@ def make_server(
     if not (Path(folder) / "index.html").exists():
         raise SiteError(f"no site in {folder}: run `cnncourse site` first")
     try:
-        return http.server.ThreadingHTTPServer((host, port), functools.partial(Handler, directory=str(folder)))
+        return http.server.ThreadingHTTPServer((host, port), functools.partial(_Handler, directory=str(folder)))
     except OSError as error:
         raise SiteError(f"cannot serve on {host}, port {port} ({error.strerror}): choose another port") from error
 

@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cnncourse import site
-from cnncourse.site import SiteError, build, check_links, make_server, serve
+from cnncourse.site import SiteError, build, build_key, check_links, make_server, serve
 
 TOP = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -413,6 +413,13 @@ def test_nothing_is_built_when_nothing_changed(course, tiny):
     assert (again.rebuilt, again.pages) == (False, 4) and again.seconds < 3
     (course / "assets/site.css").write_text("body { color: black }")
     assert quiet(course).rebuilt
+
+
+@pytest.mark.parametrize("name", ["settings.ini", "tinylib/tables.py", "nbs/pixel.png", "_run/nbs/02_pooling.ipynb"])
+def test_whatever_a_page_is_made_of_changes_the_key(course, name):
+    before = build_key(course, "pandoc")
+    (course / name).write_bytes((course / name).read_bytes() + b"\n")
+    assert build_key(course, "pandoc") != before
 
 
 def test_a_folder_of_other_things_is_not_touched(course, tmp_path):
