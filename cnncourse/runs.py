@@ -573,7 +573,7 @@ class _Watch(threading.Thread):
         while not self.stopped.wait(0.25):  # seconds
             self.look()
 
-# %% ../nbs/api/runs.ipynb #b591539b
+# %% ../nbs/api/runs.ipynb #fa186ced
 @contextlib.contextmanager
 def workers(
     jobs: int,  # processes on this machine
@@ -583,8 +583,12 @@ def workers(
     import joblib
 
     if scheduler is None:
-        with joblib.parallel_config("loky", n_jobs=jobs):
-            yield
+        try:
+            with joblib.parallel_config("loky", n_jobs=jobs):
+                yield
+        finally:
+            if jobs > 1:  # idle workers would stay for five minutes, and this process with them
+                joblib.externals.loky.get_reusable_executor().shutdown()
         return
     with _client(scheduler), joblib.parallel_config("dask", n_jobs=-1):
         yield
