@@ -8,6 +8,7 @@ import pytest
 from conftest import OFFLINE, cnncourse
 
 from cnncourse import runs
+from cnncourse.site import check_links, page_path
 
 
 def test_the_network_is_really_blocked():
@@ -47,13 +48,11 @@ def site(executed):
 
 def test_the_site_has_a_page_for_every_notebook(executed, site):
     assert (site / "index.html").is_file()
-    pages = {path.stem for path in site.rglob("*.html")}
-    assert {name.rsplit("/", 1)[-1] for name in runs.notebooks(executed)} <= pages
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")}
+    assert {page_path(f"nbs/{name}.ipynb") for name in runs.notebooks(executed)} <= pages
 
 
 def test_no_page_asks_another_host(site):
-    from cnncourse.site import check_links
-
     assert check_links(site) == []
 
 
