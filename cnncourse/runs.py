@@ -695,7 +695,7 @@ def _read(course: Path, names: list[str], summary: Summary) -> dict[str, dict]: 
             summary.failed.append(Outcome(name, error=str(error)))
     return found
 
-# %% ../nbs/api/runs.ipynb #1b2e0386
+# %% ../nbs/api/runs.ipynb #714eae00
 def run(
     course: Path,  # the top folder of the course
     names: Iterable[str] = (),  # which notebooks; nothing means all
@@ -708,7 +708,8 @@ def run(
     display: Display | None = None,
 ) -> Summary:
     "Execute the chosen notebooks that have changed; `UsageError` before anything runs, failures in the summary."
-    summary, display = Summary(budgets=budgets(course)), display or Display()
+    given, display = tuple(given), display or Display()
+    summary = Summary(budgets={} if full or given else budgets(course))  # a budget is for the default run
     found = _read(course, choose(course, names), summary)
     changed = assign({name: parameters(notebook) for name, notebook in found.items()}, given, full)
     with _alone(course):

@@ -139,10 +139,11 @@ def test_a_broken_notebook_file_gets_one_sentence_and_the_others_go_on(course):
     assert runs.executed(course, "02_second").is_file()
 
 
-def test_over_budget_is_said(course):
+def test_over_budget_is_said_of_a_default_run(course):
     (course / "benchmarks").mkdir()
     (course / "benchmarks/budgets.json").write_text('{"01_first": 0.001}')
-    assert "over budget" in cnncourse("run", cwd=course).stdout
+    assert "over budget" in cnncourse("run", "01_first", cwd=course).stdout
+    assert "over budget" not in cnncourse("run", "01_first", "--full", cwd=course).stdout
 
 
 # Killed
