@@ -99,15 +99,14 @@ def write_whole(
     finally:
         beside.unlink(missing_ok=True)
 
-# %% ../nbs/api/runs.ipynb #d9a455d8
+# %% ../nbs/api/runs.ipynb #e1e1649f
 def read_notebook(
     path: Path,  # an .ipynb file
 ) -> dict:  # its JSON
     "The notebook's JSON; `RunError` when the file is broken."
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
-        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in notebook["cells"]]
-        del cells
+        code(notebook)  # every cell has a type, every code cell a source
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{path} is not a notebook that can be read ({error}). `git diff` shows what changed in it."
@@ -119,17 +118,19 @@ def code(notebook: dict) -> list[str]:  # a notebook's JSON
     "The source of each code cell."
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
-# %% ../nbs/api/runs.ipynb #1983af56
+# %% ../nbs/api/runs.ipynb #77988bca
 def parameters(
     notebook: dict,  # a notebook's JSON
 ) -> dict[str, object]:  # names and defaults
-    "What the cell tagged `parameters` sets; empty where there is no such cell."
+    "What the cell tagged `parameters` sets; empty where there is no such cell; `RunError` when it does more than that."
     tagged = [c for c in notebook["cells"] if "parameters" in c.get("metadata", {}).get("tags", ())]
     if not tagged:
         return {}
-    tree = ast.parse("".join(tagged[0]["source"]))
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigned}
+    try:
+        lines = ast.parse("".join(tagged[0]["source"])).body
+        return {line.targets[0].id: ast.literal_eval(line.value) for line in lines}
+    except (SyntaxError, ValueError, AttributeError):
+        raise RunError("Its cell tagged `parameters` must hold only lines `name = value` with plain values.") from None
 
 # %% ../nbs/api/runs.ipynb #a3967279
 def _convert(name: str, text: str, default: object) -> object:  # `text` as a value of the type of `default`
@@ -214,7 +215,7 @@ def depends(
     relative = [os.path.relpath((path.parent / p), path.parent.parent) for p in patterns]
     return sorted({f for pattern in relative for f in path.parent.parent.glob(pattern) if f.is_file()} - {path})
 
-# %% ../nbs/api/runs.ipynb #4218c0b9
+# %% ../nbs/api/runs.ipynb #a98780a3
 def key(
     course: Path,  # the top folder of the course
     path: Path,  # the notebook
@@ -228,7 +229,9 @@ def key(
     parts = {
         "cells": cells,
         "modules": modules(course, sources),
-        "files": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in depends(path, sources)},
+        "files": {
+            os.path.relpath(p, path.parent): hashlib.sha256(p.read_bytes()).hexdigest() for p in depends(path, sources)
+        },
         "lock": lock.read_text(encoding="utf-8") if lock.is_file() else "",
         "python": platform.python_version_tuple()[:2],
         "parameters": changed or {},
@@ -685,12 +688,14 @@ def _outcomes(
             text = "A worker process was killed, perhaps for want of memory. What was finished is kept; try again with -j 1."
             raise RunError(text) from None
 
-# %% ../nbs/api/runs.ipynb #541e42e1
+# %% ../nbs/api/runs.ipynb #c7aa4fe6
 def _read(course: Path, names: list[str], summary: Summary) -> dict[str, dict]:  # notebooks that can be read
     found = {}
     for name in names:
         try:
-            found[name] = read_notebook(notebooks(course)[name])
+            notebook = read_notebook(notebooks(course)[name])
+            parameters(notebook)
+            found[name] = notebook
         except RunError as error:  # the others go on
             summary.failed.append(Outcome(name, error=str(error)))
     return found

@@ -139,6 +139,14 @@ def test_a_broken_notebook_file_gets_one_sentence_and_the_others_go_on(course):
     assert runs.executed(course, "02_second").is_file()
 
 
+def test_parameters_that_are_not_plain_values_get_one_sentence(course):
+    (course / "nbs/01_first.ipynb").write_text(notebook("seed = 1 +", "print(seed)"))
+    done = cnncourse("run", cwd=course)
+    assert done.returncode == 1
+    assert "must hold only lines `name = value`" in done.stderr and "Traceback" not in done.stderr
+    assert runs.executed(course, "02_second").is_file()
+
+
 def test_over_budget_is_said_of_a_default_run(course):
     (course / "benchmarks").mkdir()
     (course / "benchmarks/budgets.json").write_text('{"01_first": 0.001}')
