@@ -1,4 +1,5 @@
 // What the pandoc-built pages do: colours, menu, search, copying code, and where the reader is. Every page works without it, search aside.
+// A plain script, not a module: a page opened as a file may load no modules.
 
 const page = document.documentElement;
 
@@ -40,9 +41,9 @@ const loadSearch = () => new Promise((resolve, reject) => {
 }).then(() => new window.PagefindUI({ element: "#search", showSubResults: true, showImages: false, resetStyles: false }));
 const openSearch = async () => {
   dialog.showModal();
-  search ??= loadSearch();
   try {
-    await search;
+    if (location.protocol === "file:") throw new Error("a page opened as a file cannot read the index");
+    await (search ??= loadSearch());
     dialog.querySelector("input").focus();
   } catch {
     document.getElementById("search").textContent = "Search needs the site to be served: run cnncourse site --serve.";

@@ -563,6 +563,19 @@ def test_search_finds_a_korean_word(visit):
 
 
 @needs_browser
+def test_a_page_opened_as_a_file_works_but_for_search(browser, tiny):
+    page, faults = browser.new_page(color_scheme="light"), []
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.goto((built(tiny, "pandoc").folder / "nbs/scaling.html").as_uri())
+    page.click(".colour-button")
+    assert background(page) < 60
+    page.click(".search-button")
+    page.get_by_text("Search needs the site to be served").wait_for()
+    page.close()
+    assert faults == []
+
+
+@needs_browser
 def test_the_keyboard_reaches_the_content(visit):
     page = visit("pandoc", "nbs/scaling.html")
     page.keyboard.press("Tab")
