@@ -167,7 +167,7 @@ def free(port: int) -> bool:  # can a server on 127.0.0.1 have this port?
             return False
     return True
 
-# %% ../nbs/api/cli.ipynb #d851c35b
+# %% ../nbs/api/cli.ipynb #ae34fef8
 def _lab(course: Path, port: int, browser: bool) -> list[str]:  # the call of JupyterLab
     start = "nbs/index.ipynb" if (course / "nbs" / "index.ipynb").is_file() else "nbs"
     options = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
@@ -185,7 +185,7 @@ def lab(
     if not free(port):
         raise runs.RunError(f"Port {port} is in use. Take another: cnncourse lab --port {port + 1}")
     # settings of the course: JupyterLab does not ask its makers for news
-    environment = {**os.environ, "JUPYTER_CONFIG_PATH": str(course / "assets" / "jupyter")}
+    environment = {**os.environ, "JUPYTER_CONFIG_PATH": str(course / ".jupyter")}
     raise typer.Exit(subprocess.call(_lab(course, port, browser), cwd=course, env=environment))
 
 # %% ../nbs/api/cli.ipynb #c0bc2aca

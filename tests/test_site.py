@@ -11,17 +11,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import needs_browser, needs_quarto
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cnncourse import site
 from cnncourse.site import SiteError, build, build_key, check_links, make_server, serve
 
 TOP = Path(__file__).parent.parent
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 
-needs_quarto = pytest.mark.skipif(not shutil.which("quarto"), reason="no `quarto` on the path")
-needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no chromium on the path")
 builders = pytest.mark.parametrize("builder", ["pandoc", pytest.param("quarto", marks=needs_quarto)])
 
 SETTINGS = """[DEFAULT]
@@ -463,17 +461,6 @@ def test_there_must_be_a_site_to_serve(tmp_path):
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield running
-        running.close()
 
 
 @pytest.fixture
