@@ -9,7 +9,7 @@ __all__ = ['STATIC', 'COLOURS', 'SHEETS', 'MACHADO', 'linear_rgb', 'contrast', '
            'confusion_matrix', 'threshold_histograms', 'boxes_and_masks', 'effects', 'network_diagram', 'Player',
            'sliding_kernel', 'animate', 'as_seen_by']
 
-# %% ../nbs/08_figures.ipynb #a53c5bf3
+# %% ../nbs/08_figures.ipynb #1292910b
 import base64
 import html
 import io
@@ -32,6 +32,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize, to_rgb, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Rectangle
 
 # %% ../nbs/08_figures.ipynb #054d23c2
@@ -125,12 +126,12 @@ def _describe_line(line) -> str | None:
             said += f", {word} {_number(y[place])} at {_number(x[place])}"
     return said
 
-# %% ../nbs/08_figures.ipynb #a95a9536
+# %% ../nbs/08_figures.ipynb #7188fe13
 def _describe_artists(ax: Axes) -> list[str]:
     "What stands in one axes, by the kinds of Matplotlib's artists."
-    said = [_SAID[artist] for artist in ax.get_children() if artist in _SAID]
-    if said:
+    if said := [_SAID[artist] for artist in ax.get_children() if artist in _SAID]:
         return said
+    said = [f"{axis} axis: {label}" for axis, label in (("x", ax.get_xlabel()), ("y", ax.get_ylabel())) if label]
     for image in ax.images:
         values, size = image.get_array(), image.get_array().shape
         told = f", values from {_number(values.min())} to {_number(values.max())}" if values.ndim == 2 else " in colour"
@@ -148,7 +149,7 @@ def _describe_artists(ax: Axes) -> list[str]:
             said.append(f"{'' if points.get_label().startswith('_') else points.get_label() + ': '}{count} points")
     return said
 
-# %% ../nbs/08_figures.ipynb #c5fce31a
+# %% ../nbs/08_figures.ipynb #7aa58db9
 def describe(
     drawn,  # a figure, an axes, or what a function of this module returned
 ) -> str:
@@ -160,20 +161,19 @@ def describe(
     panels = [drawn] if isinstance(drawn, Axes) else [ax for ax in drawn.axes if ax.get_label() != "<colorbar>"]
     said = []
     for ax in (ax for ax in panels if ax.get_visible()):
-        named = [f"{axis} axis: {label}" for axis, label in (("x", ax.get_xlabel()), ("y", ax.get_ylabel())) if label]
-        parts = [ax.get_title().replace("\n", ", "), *named, *_describe_artists(ax)]
+        parts = [ax.get_title().replace("\n", ", "), *_describe_artists(ax)]
         said.append("; ".join(part for part in parts if part))
     said = [f"Panel {i}: {text}" if len(said) > 1 else text for i, text in enumerate(filter(None, said), 1)]
     title = drawn.get_suptitle() if isinstance(drawn, Figure) else ""
     text = ". ".join([*([title] if title else []), *said]) or "An empty figure"
     return text[0].upper() + text[1:] + "."
 
-# %% ../nbs/08_figures.ipynb #db094f0c
+# %% ../nbs/08_figures.ipynb #db1220d2
 @dataclass
 class Drawing:
-    """What a function drew. Jupyter shows it with its text alternative, unless the figure is pyplot's, which shows itself.
+    """A figure and what was drawn on it. As the last line of a cell, Jupyter shows the figure once, with its text alternative.
 
-    A function that gets no `ax` makes a figure that pyplot does not know, so that none is left open and none becomes the current one.
+    A function that gets no `ax` makes a figure that pyplot does not know: none is left open, and none becomes the current one.
     """
 
     figure: Figure  # the whole figure
@@ -184,26 +184,32 @@ class Drawing:
         "The axes of the first artist."
         return self.artists[0].axes
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        if self.figure.canvas.manager is not None:
-            return {"text/plain": describe(self.figure)}, {}
-        file = io.BytesIO()
-        self.figure.savefig(file, format="png")
-        data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": describe(self.figure)}
-        return data, {"image/png": {"alt": describe(self.figure)}}
+    def _ipython_display_(self):
+        from IPython.display import display
+        from matplotlib import pyplot as plt
 
-# %% ../nbs/08_figures.ipynb #0979e974
+        plt.close(self.figure)  # where it is pyplot's, the inline backend would show it a second time
+        said, file = describe(self.figure), io.BytesIO()
+        self.figure.savefig(file, format="png")
+        picture = base64.b64encode(file.getvalue()).decode()
+        display({"image/png": picture, "text/plain": said}, metadata={"image/png": {"alt": said}}, raw=True)
+
+# %% ../nbs/08_figures.ipynb #53cfa76b
 @contextmanager
 def _sheet(
     ax: Axes | None,  # where to draw; None: in a figure of its own
     size: tuple[float, float],  # width and height of that figure in inches
+    bare: bool = False,  # the new axes fill the figure: nothing stands around them
 ) -> Iterator[Axes]:
     "The axes to draw in: the caller's, in the caller's style, or new ones in the course's."
     if ax is not None and not isinstance(ax, Axes):
         raise ValueError(f"ax must be one Axes, for example axes[0]; got {type(ax).__name__}")
     settings = {"font.family": [*mpl.rcParams["font.family"], hangul()]} if ax is not None else style()
     with mpl.rc_context(settings):
-        yield Figure(figsize=size, layout="constrained").add_subplot() if ax is None else ax
+        if ax is None:
+            figure = Figure(figsize=size, layout=None if bare else "constrained")
+            ax = figure.add_axes((0, 0, 1, 1)) if bare else figure.add_subplot()
+        yield ax
 
 
 def _drawing(ax: Axes, artists: Sequence, said: str) -> Drawing:
@@ -302,13 +308,20 @@ def _limits(greys: list[np.ndarray], signed: bool = False) -> tuple[float, float
         return -max(-low, high, 1e-12), max(-low, high, 1e-12)
     return (0, 1) if low >= 0 and high <= 1 else (float(low), float(high))
 
-# %% ../nbs/08_figures.ipynb #803012e3
+# %% ../nbs/08_figures.ipynb #6a7474c7
 def _check_titles(titles, count: int, what: str = "picture") -> list[str]:
     "One title for each picture, or none at all."
     titles = [] if titles is None else [str(title) for title in titles]
     if titles and len(titles) != count:
         raise ValueError(f"expected one title for each {what}, {count} in all; got {len(titles)}")
     return titles
+
+
+def _check_limits(limits):
+    "Two numbers, the lower one first."
+    if limits is not None and not (np.shape(limits) == (2,) and limits[0] < limits[1]):
+        raise ValueError(f"limits must be (low, high) with low < high; got {limits!r}")
+    return limits
 
 
 def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
@@ -318,7 +331,7 @@ def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
     columns = min(count, int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))))
     return -(-count // columns), columns
 
-# %% ../nbs/08_figures.ipynb #c81ae8fe
+# %% ../nbs/08_figures.ipynb #bccde75b
 @dataclass
 class _Cells:
     "The places of a grid of pictures, in units of one picture's width."
@@ -331,21 +344,21 @@ class _Cells:
 
     def __post_init__(self):
         self.rows, self.columns = _grid_shape(self.count, self.columns)
-        self.width = self.width or min(9, max(3, 1.3 * self.columns))
+        self.width = self.width or min(7, max(2.5, 1.2 * self.columns))
         self.head = 0.19 * self.lines * self.columns / self.width  # room for the text
         self.pitch = self.aspect + self.head + 0.08
 
     @property
     def size(self) -> tuple[float, float]:
         "Width and height of a figure that fits, in inches."
-        return self.width, self.width / self.columns * self.pitch * self.rows + 0.1
+        return self.width, self.width / (1.08 * self.columns - 0.04) * (self.pitch * self.rows - 0.04)
 
     def corners(self) -> Iterator[tuple[float, float]]:
         "Left and upper edge of each place."
         for i in range(self.count):
             yield i % self.columns * 1.08, i // self.columns * self.pitch
 
-# %% ../nbs/08_figures.ipynb #e90ef151
+# %% ../nbs/08_figures.ipynb #68d01075
 def _draw_cells(ax: Axes, cells: _Cells, pictures: list, titles: list[str], norm: Normalize, cmap: str) -> list:
     "The pictures in their places, each with a thin frame; the image artists."
     cmap = mpl.colormaps[cmap].with_extremes(bad=COLOURS["orange"])
@@ -357,22 +370,22 @@ def _draw_cells(ax: Axes, cells: _Cells, pictures: list, titles: list[str], norm
         scale = min(1 / w, cells.aspect / h)
         x, y = left + (1 - w * scale) / 2, top + cells.aspect - h * scale
         extent = (x, x + w * scale, y + h * scale, y)
-        images.append(ax.imshow(picture, cmap=cmap, norm=norm, extent=extent))
+        images.append(
+            ax.add_image(AxesImage(ax, cmap=cmap, norm=norm, extent=extent))
+        )  # `imshow` takes ten times as long
+        images[-1].set_data(picture)
         frames.append(Rectangle((x, y), w * scale, h * scale))
         if titles:
             ax.text(left + 0.5, y - 0.03, titles[i], ha="center", va="bottom", fontsize=fontsize)
     ax.add_collection(
         PatchCollection(frames, facecolor="none", edgecolor=mpl.rcParams["axes.edgecolor"], linewidth=0.6)
     )
-    ax.set(
-        xlim=(-0.02, cells.columns * 1.08 - 0.06),
-        ylim=(cells.rows * cells.pitch - 0.06, -cells.head - 0.02),
-        aspect="equal",
-    )
+    right, bottom = 1.08 * cells.columns - 0.06, cells.pitch * cells.rows - cells.head - 0.06
+    ax.set(xlim=(-0.02, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
     ax.axis("off")
     return images
 
-# %% ../nbs/08_figures.ipynb #44bc80cc
+# %% ../nbs/08_figures.ipynb #cd52c160
 def _draw_grid(pictures, titles, columns, norm, cmap, ax, kind) -> Drawing:
     "A grid of pictures of any sizes."
     lines = 1 + max(title.count("\n") for title in titles) if titles else 0
@@ -386,11 +399,11 @@ def _draw_grid(pictures, titles, columns, norm, cmap, ax, kind) -> Drawing:
     where = "" if one else f" in {cells.rows} row{'s' * (cells.rows > 1)} of {cells.columns}"
     said = f"{len(pictures)} {kind}{'' if one else 's'} of {_listed(list(sizes), 3)} pixels{where}{named}{holes}"
     shown = [_without_holes(p) if p.ndim == 3 else p for p in pictures]
-    with _sheet(ax, cells.size) as ax:
+    with _sheet(ax, cells.size, bare=True) as ax:
         images = _draw_cells(ax, cells, shown, titles, norm, cmap)
     return _drawing(ax, images, said)
 
-# %% ../nbs/08_figures.ipynb #1c3f60f5
+# %% ../nbs/08_figures.ipynb #945d3f8f
 def image_grid(
     images,  # a batch (n, c, h, w), (n, h, w, c) or (n, h, w); a list of pictures of any sizes; one picture
     titles: Sequence | None = None,  # one for each picture
@@ -410,13 +423,6 @@ def image_grid(
     titles = _check_titles(titles, len(pictures))
     norm = Normalize(*_limits([picture for picture in pictures if picture.ndim == 2]))
     return _draw_grid(pictures, titles, columns, norm, cmap, ax, "picture")
-
-
-def _check_limits(limits):
-    "Two numbers, the lower one first."
-    if limits is not None and not (np.shape(limits) == (2,) and limits[0] < limits[1]):
-        raise ValueError(f"limits must be (low, high) with low < high; got {limits!r}")
-    return limits
 
 # %% ../nbs/08_figures.ipynb #041fb921
 def _numbers_on(
@@ -504,7 +510,7 @@ def feature_maps(
     norm = Normalize(-top if signed else 0, top)
     return _draw_grid(maps, titles, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")
 
-# %% ../nbs/08_figures.ipynb #345fad91
+# %% ../nbs/08_figures.ipynb #720977c4
 def number_grid(
     values,  # (h, w)
     *,
@@ -520,7 +526,7 @@ def number_grid(
     rows, columns = np.indices((h, w)) // (np.broadcast_to(block, 2).reshape(2, 1, 1) if block else max(h, w))
     soft = np.array(["#9ecae1", "#fdd0a2", "#c7e9c0", "#dadaeb"])[(2 * (rows % 2) + columns % 2) if block else rows]
     boxes = []
-    with _sheet(ax, (0.45 * w + 0.1, 0.45 * h + 0.4)) as ax:
+    with _sheet(ax, (0.5 * w, 0.5 * h), bare=True) as ax:
         for (r, c), value in np.ndenumerate(values):
             colour = soft[r, c] if block else "white"
             boxes.append(ax.add_patch(Rectangle((c, r), 1, 1, facecolor=colour, edgecolor="black")))
@@ -531,7 +537,7 @@ def number_grid(
     lines = "; ".join(" ".join(form.format(value) for value in row) for row in values)
     return _drawing(ax, boxes, f"a grid of numbers, row by row: {lines}")
 
-# %% ../nbs/08_figures.ipynb #385f42e3
+# %% ../nbs/08_figures.ipynb #8dd9ed16
 def heat_map(
     values,  # (h, w)
     *,
@@ -548,7 +554,8 @@ def heat_map(
     h, w = values.shape
     numbers = max(h, w) <= 15 if numbers is None else numbers
     low, high = _check_limits(limits) or (np.nanmin(values), np.nanmax(values))
-    with _sheet(ax, (min(7, 0.5 * w + 1.2), min(7, 0.5 * h + 0.8))) as ax:
+    width = min(6, 0.5 * w + 1.2)
+    with _sheet(ax, (width, (width - (not numbers)) * h / w + 0.2)) as ax:
         image = ax.imshow(values, cmap="cividis", vmin=low, vmax=high)
         if numbers:
             _numbers_on(ax, values, image, image.get_extent(), form, 11 if max(h, w) <= 8 else 8)
@@ -576,7 +583,7 @@ def visit_map(
     said = f"how often each of {counts.shape[0]} × {counts.shape[1]} pixels is read: {corner} times in the upper left corner, {middle} times in the middle; {unread} pixels are never read"
     return _drawing(drawing.axes, drawing.artists, said)
 
-# %% ../nbs/08_figures.ipynb #2409b217
+# %% ../nbs/08_figures.ipynb #9eaf174c
 def window_grid(
     size: int,  # rows and columns of the input
     kernel_size: int = 3,  # rows and columns of the kernel
@@ -587,12 +594,20 @@ def window_grid(
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "The first two windows of a row (orange, then blue) on a grid of pixels, and a dot for the middle of every window."
+    for name, value, least in (
+        ("size", size, 1),
+        ("stride", stride, 1),
+        ("padding", padding, 0),
+        ("dilation", dilation, 1),
+    ):
+        if value != int(value) or value < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
     whole = size + 2 * padding
     covers = dilation * (kernel_size - 1) + 1
     starts = np.arange(0, whole - covers + 1, stride)
     if not len(starts):
         raise ValueError(f"the kernel must fit into the padded input of {whole} pixels; got one that covers {covers}")
-    with _sheet(ax, (0.4 * whole + 0.2, 0.4 * whole + 0.2)) as ax:
+    with _sheet(ax, (0.4 * whole, 0.4 * whole), bare=True) as ax:
         for r, c in np.ndindex(whole, whole):
             inside = padding <= min(r, c) and max(r, c) < size + padding
             ax.add_patch(Rectangle((c, r), 1, 1, facecolor="white" if inside else "0.85", edgecolor="#999999"))
@@ -747,7 +762,7 @@ def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: 
         said += f", mean of {len(series)} seeds, at the end between {_number(low[-1])} and {_number(high[-1])} ({level:.0%} interval)"
     return line, said
 
-# %% ../nbs/08_figures.ipynb #7eba4510
+# %% ../nbs/08_figures.ipynb #b662bbee
 def confusion_matrix(
     matrix,  # (k, k): row i, column j counts class i that was called j
     classes: Sequence | None = None,  # k names; None: the numbers from 0
@@ -762,10 +777,10 @@ def confusion_matrix(
     classes = _check_titles(range(k) if classes is None else classes, k, "class")
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-12)
     with _sheet(ax, (min(8, 0.5 * k + 2), min(8, 0.5 * k + 1.5))) as ax:
-        image = ax.imshow(share, cmap="cividis", vmin=0, vmax=1)
+        image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for (r, c), count in np.ndenumerate(matrix if k <= 20 else np.zeros((0, 0))):
-            ink, fontsize = _ink_on(image.to_rgba(share[r, c])), 9 if k <= 10 else 7
-            ax.text(c, r, f"{count:.3g}", ha="center", va="center", fontsize=fontsize, color=ink)
+            ink, fontsize = _ink_on(image.to_rgba(share[r, c])) if count else COLOURS["grey"], 9 if k <= 10 else 7
+            ax.text(c, r, f"{count:g}", ha="center", va="center", fontsize=fontsize, color=ink)
         rotation = 45 if max(map(len, classes)) > 3 else 0
         ax.set_xticks(range(k), classes, rotation=rotation, ha="right" if rotation else "center")
         ax.set_yticks(range(k), classes)
@@ -785,7 +800,7 @@ def _say_confusion(matrix: np.ndarray, classes: list[str]) -> str:
         f"{said} ({right / total:.1%}); most often {classes[i]} was called {classes[j]}, {_number(wrong[i, j])} times"
     )
 
-# %% ../nbs/08_figures.ipynb #0b5f6f5d
+# %% ../nbs/08_figures.ipynb #767a1ddd
 def threshold_histograms(
     normal,  # scores of normal examples
     anomalous,  # scores of anomalies; may be empty
@@ -827,8 +842,10 @@ def threshold_histograms(
             )
         )
         ax.set(xlabel=xlabel, ylabel="examples")
-        ax.legend(fontsize=8)
-    return _drawing(ax, artists, f"histograms of scores with a threshold at {_number(threshold)}; " + "; ".join(said))
+        ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
+    return _drawing(
+        ax, artists, f"histograms of the {xlabel} with a threshold at {_number(threshold)}; " + "; ".join(said)
+    )
 
 # %% ../nbs/08_figures.ipynb #0fe5557a
 def _as_masks(masks, shape: tuple[int, int]) -> np.ndarray:  # (k, h, w) of booleans
@@ -853,7 +870,7 @@ def _as_boxes(boxes) -> np.ndarray:  # (k, 4)
         )
     return boxes
 
-# %% ../nbs/08_figures.ipynb #551cbe1c
+# %% ../nbs/08_figures.ipynb #1b7b9c73
 def boxes_and_masks(
     image,  # one picture, as in `as_picture`
     boxes=None,  # (k, 4): x1, y1, x2, y2 in pixels from the upper left corner
@@ -886,7 +903,10 @@ def boxes_and_masks(
     ]
     areas = [f"mask of {name}: {m.mean():.1%} of the picture" for name, m in zip(named, masks, strict=False)]
     return _drawing(
-        ax, artists, f"a picture of {h} × {w} pixels with {count} objects: " + ("; ".join(places + areas) or "none")
+        ax,
+        artists,
+        f"a picture of {h} × {w} pixels with {count} marked object{'s' * (count != 1)}"
+        + "".join(f"; {said}" for said in places + areas),
     )
 
 # %% ../nbs/08_figures.ipynb #673f5210
@@ -972,7 +992,7 @@ def _rows_of(network) -> list[tuple[str, str, tuple[int, int, int]]]:
         raise ValueError("expected rows (name, kind, output shape); got none")
     return rows
 
-# %% ../nbs/08_figures.ipynb #f00db0fd
+# %% ../nbs/08_figures.ipynb #df226b72
 def network_diagram(
     network,  # rows (name, kind, output shape), objects with these attributes, or something with `rows`
     *,
@@ -986,7 +1006,7 @@ def network_diagram(
     kinds = list(dict.fromkeys(kind for _, kind, _ in rows))
     colour = {kind: list(COLOURS.values())[i % len(COLOURS)] for i, kind in enumerate(kinds)}
     tallest, x, blocks = max(h for _, _, (_, h, _) in rows) ** 0.5, 0.0, []
-    with _sheet(ax, (min(10, 1.2 + 1.0 * len(rows)), 3.4)) as ax:
+    with _sheet(ax, (min(7.5, 1.2 + 1.0 * len(rows)), 3)) as ax:
         for _, kind, (c, h, w) in rows:
             high, wide, thick = 3 * h**0.5 / tallest, 1.0 * w**0.5 / tallest, 0.12 + 0.12 * np.log2(c)
             blocks += _draw_block(ax, x, high, wide, thick, colour[kind])
@@ -995,8 +1015,8 @@ def network_diagram(
             x += thick + wide + 0.55
         for kind in kinds:
             ax.plot([], [], "s", color=colour[kind], label=kind)
-        ax.legend(loc="upper right", fontsize=8, ncols=len(kinds))
-        ax.set(xlim=(-0.3, x), ylim=(-2.4, 3), aspect="equal")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8, ncols=min(len(kinds), 6))
+        ax.set(xlim=(-0.3, x), ylim=(-2.4, 2.2), aspect="equal")
         ax.axis("off")
     chain = " → ".join(
         f"{name} {'×'.join(map(str, shape if shape[1:] != (1, 1) else shape[:1]))}" for name, _, shape in rows
