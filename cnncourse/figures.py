@@ -9,7 +9,7 @@ __all__ = ['STATIC', 'MACHADO', 'COLOURS', 'GREY', 'SHEETS', 'hangul', 'linear_r
            'training_curves', 'confusion_matrix', 'threshold_histograms', 'boxes_and_masks', 'effects',
            'network_diagram', 'Player', 'animate', 'sliding_kernel']
 
-# %% ../nbs/08_figures.ipynb #1292910b
+# %% ../nbs/08_figures.ipynb #40143543
 import base64
 import html
 import io
@@ -35,6 +35,7 @@ from matplotlib.colors import Normalize, to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Rectangle
+from matplotlib.text import Text
 
 # %% ../nbs/08_figures.ipynb #e1eb231a
 STATIC = Path(str(files("cnncourse"))) / "static"  # the font, and the player of animations
@@ -224,7 +225,7 @@ def describe(
     text = ". ".join([*([title] if title else []), *said]) or "An empty figure"
     return text[0].upper() + text[1:] + "."
 
-# %% ../nbs/08_figures.ipynb #53cfa76b
+# %% ../nbs/08_figures.ipynb #a0c8a1cf
 @contextmanager
 def _sheet(
     ax: Axes | None,  # where to draw; None: in a figure of its own
@@ -234,12 +235,15 @@ def _sheet(
     "The axes to draw in: the caller's, in the caller's style, or new ones in the course's."
     if ax is not None and not isinstance(ax, Axes):
         raise ValueError(f"ax must be one Axes, for example axes[0]; got {type(ax).__name__}")
-    settings = {"font.family": [*mpl.rcParams["font.family"], hangul()]} if ax is not None else style()
-    with mpl.rc_context(settings):
-        if ax is None:
+    if ax is None:
+        with mpl.rc_context(style()):
             figure = Figure(figsize=size, layout=None if bare else "constrained")
-            ax = figure.add_axes((0, 0, 1, 1)) if bare else figure.add_subplot()
+            yield figure.add_axes((0, 0, 1, 1)) if bare else figure.add_subplot()
+    else:
         yield ax
+        for text in ax.findobj(Text):  # titles and tick labels, too, may be Hangul
+            if hangul() not in text.get_fontfamily():
+                text.set_fontfamily([*text.get_fontfamily(), hangul()])
 
 
 def _drawing(ax: Axes, artists: Sequence, said: str) -> Drawing:
@@ -262,7 +266,7 @@ def as_array(
         raise ValueError(f"{name} must hold real numbers in a full grid; got {type(values).__name__} of {array.dtype}")
     return array
 
-# %% ../nbs/08_figures.ipynb #3faccef5
+# %% ../nbs/08_figures.ipynb #985abbc5
 def as_picture(
     image,  # (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels
     order: str | None = None,  # "channels_first" or "channels_last"; None: by the place of the 1, 3 or 4
@@ -296,7 +300,7 @@ def as_pictures(
         images = as_array(images, "images")
         alone = images.ndim == 3 and images.shape[-1] in (3, 4) and min(images.shape[:2]) > 4
         images = images[None] if images.ndim == 2 or alone else images
-    if not len(images) or np.ndim(images[0]) < 2:
+    if not len(images) or not 2 <= np.ndim(images[0]) <= 3:
         raise ValueError(
             f"expected at least one picture, as a batch (n, c, h, w) or a list; got shape {np.shape(images)}"
         )
@@ -364,7 +368,7 @@ def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
     columns = min(count, int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))))
     return -(-count // columns), columns
 
-# %% ../nbs/08_figures.ipynb #9f156bff
+# %% ../nbs/08_figures.ipynb #7b86424e
 @dataclass
 class _Cells:
     "The places of a grid of pictures, in units of one picture's width."
@@ -374,6 +378,7 @@ class _Cells:
     aspect: float  # height of a place over its width
     lines: int  # lines of text above each picture
     wide: float  # inches that a picture wants
+    named: bool = False  # has each row a name at its left?
     width: float | None = None  # of the whole grid in inches; None: by the number of columns
 
     def __post_init__(self):
@@ -381,19 +386,22 @@ class _Cells:
         self.width = self.width or min(7, max(2.5, self.wide * self.columns))
         self.head = 0.19 * self.lines * self.columns / self.width  # room for the text
         self.pitch = self.aspect + self.head + 0.08
+        self.side = 0.25 * self.named * self.columns / self.width  # room for the rows' names
 
     @property
     def size(self) -> tuple[float, float]:
         "Width and height of a figure that fits, in inches."
-        return self.width, self.width / (1.08 * self.columns - 0.04) * (self.pitch * self.rows - 0.04)
+        return self.width, self.width / (1.08 * self.columns - 0.04 + self.side) * (self.pitch * self.rows - 0.04)
 
     def corners(self) -> Iterator[tuple[float, float]]:
         "Left and upper edge of each place."
         for i in range(self.count):
             yield i % self.columns * 1.08, i // self.columns * self.pitch
 
-# %% ../nbs/08_figures.ipynb #68d01075
-def _draw_cells(ax: Axes, cells: _Cells, pictures: list, titles: list[str], norm: Normalize, cmap: str) -> list:
+# %% ../nbs/08_figures.ipynb #82837c2c
+def _draw_cells(
+    ax: Axes, cells: _Cells, pictures: list, titles: list[str], rows: list[str], norm: Normalize, cmap: str
+) -> list:
     "The pictures in their places, each with a thin frame; the image artists."
     cmap = mpl.colormaps[cmap].with_extremes(bad=COLOURS["orange"])
     images, frames = [], []
@@ -414,36 +422,45 @@ def _draw_cells(ax: Axes, cells: _Cells, pictures: list, titles: list[str], norm
     ax.add_collection(
         PatchCollection(frames, facecolor="none", edgecolor=mpl.rcParams["axes.edgecolor"], linewidth=0.6)
     )
+    for i, name in enumerate(rows):
+        ax.text(-0.06, i * cells.pitch + cells.aspect / 2, name, rotation=90, ha="right", va="center", fontsize=9)
     right, bottom = 1.08 * cells.columns - 0.06, cells.pitch * cells.rows - cells.head - 0.06
-    ax.set(xlim=(-0.02, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
+    ax.set(xlim=(-0.02 - cells.side, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
     ax.axis("off")
     return images
 
-# %% ../nbs/08_figures.ipynb #d2e5bd97
-def _draw_grid(pictures, titles, columns, norm, cmap, ax, kind) -> Drawing:
+# %% ../nbs/08_figures.ipynb #eec75943
+def _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, kind) -> Drawing:
     "A grid of pictures of any sizes."
     lines = 1 + max(title.count("\n") for title in titles) if titles else 0
     aspect = max(picture.shape[0] / picture.shape[1] for picture in pictures)
     width = ax.get_position().width * ax.get_figure(root=True).get_figwidth() if isinstance(ax, Axes) else None
     wide = 1.2 if max(picture.shape[1] for picture in pictures) <= 64 else 1.75
-    cells = _Cells(len(pictures), columns, min(aspect, 4), lines, wide, width)
-    sizes = dict.fromkeys(f"{p.shape[0]} × {p.shape[1]}" for p in pictures)
-    named = f": {_listed(titles)}" if titles else ""
-    holes = "; pixels without a number are orange" if any(not np.isfinite(p).all() for p in pictures) else ""
-    one = len(pictures) == 1
-    where = "" if one else f" in {cells.rows} row{'s' * (cells.rows > 1)} of {cells.columns}"
-    said = f"{len(pictures)} {kind}{'' if one else 's'} of {_listed(list(sizes), 3)} pixels{where}{named}{holes}"
+    cells = _Cells(len(pictures), columns, min(aspect, 4), lines, wide, rows is not None, width)
+    rows = _check_titles(rows, cells.rows, "row")
     shown = [_without_holes(p) if p.ndim == 3 else p for p in pictures]
     with _sheet(ax, cells.size, bare=True) as ax:
-        images = _draw_cells(ax, cells, shown, titles, norm, cmap)
-    return _drawing(ax, images, said)
+        images = _draw_cells(ax, cells, shown, titles, rows, norm, cmap)
+    return _drawing(ax, images, _say_grid(pictures, titles, rows, cells, kind))
 
-# %% ../nbs/08_figures.ipynb #945d3f8f
+
+def _say_grid(pictures, titles, rows, cells, kind) -> str:
+    "A grid of pictures in words."
+    sizes = _listed(list(dict.fromkeys(f"{p.shape[0]} × {p.shape[1]}" for p in pictures)), 3)
+    said = f"{len(pictures)} {kind}{'s' * (len(pictures) > 1)} of {sizes} pixels"
+    if len(pictures) > 1:
+        said += f" in {cells.rows} row{'s' * (cells.rows > 1)} of {cells.columns}"
+    said += f"; rows: {_listed(rows)}" if rows else ""
+    said += f": {_listed(titles)}" if titles else ""
+    return said + ("" if all(np.isfinite(p).all() for p in pictures) else "; pixels without a number are orange")
+
+# %% ../nbs/08_figures.ipynb #d856df08
 def image_grid(
     images,  # a batch (n, c, h, w), (n, h, w, c) or (n, h, w); a list of pictures of any sizes; one picture
     titles: Sequence | None = None,  # one for each picture
     *,
     columns: int | None = None,  # pictures in a row; None: chosen
+    rows: Sequence | None = None,  # a name for each row
     limits: tuple[float, float] | None = None,  # the values of black and white; None: see below
     order: str | None = None,  # "channels_first" or "channels_last"; None: by the place of 1, 3 or 4 channels
     cmap: str = "gray",  # colour map of pictures with one channel
@@ -457,7 +474,7 @@ def image_grid(
     pictures = [_in_range(picture, _check_limits(limits)) for picture in as_pictures(images, order)]
     titles = _check_titles(titles, len(pictures))
     norm = Normalize(*_limits([picture for picture in pictures if picture.ndim == 2]))
-    return _draw_grid(pictures, titles, columns, norm, cmap, ax, "picture")
+    return _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, "picture")
 
 # %% ../nbs/08_figures.ipynb #720977c4
 def number_grid(
@@ -571,7 +588,7 @@ def _ordered_kernels(w: np.ndarray, order: str | None) -> np.ndarray:  # (out, i
         )
     return w.transpose(3, 2, 0, 1) if order == "channels_last" else w
 
-# %% ../nbs/08_figures.ipynb #cf909bf2
+# %% ../nbs/08_figures.ipynb #644d8346
 def kernels(
     w,  # (out, in, kh, kw); (n, kh, kw) or (kh, kw) for one channel
     titles: Sequence | None = None,  # one for each grid of weights
@@ -590,13 +607,13 @@ def kernels(
     titles = _check_titles(titles, len(grids), "kernel and channel")
     norm = Normalize(*_limits(grids, signed=True))
     columns = columns or (w.shape[1] if w.shape[1] > 1 else None)
-    drawing = _draw_grid(grids, titles, columns, norm, "RdBu_r", ax, "kernel")
+    drawing = _draw_grid(grids, titles, None, columns, norm, "RdBu_r", ax, "kernel")
     if numbers or (numbers is None and w.shape[2] * w.shape[3] <= 25 and len(grids) <= 8):
         for image in drawing.artists:
             _numbers_on(drawing.axes, image.get_array(), image, image.get_extent(), "{:.2g}", 7)
     return drawing
 
-# %% ../nbs/08_figures.ipynb #8ec3bb01
+# %% ../nbs/08_figures.ipynb #16c438fa
 def feature_maps(
     maps,  # (c, h, w); (1, c, h, w) for a batch of one
     titles: Sequence | None = None,  # one for each map; None: their numbers
@@ -622,7 +639,7 @@ def feature_maps(
     signed = any(np.nanmin(m) < 0 for m in maps if not np.isnan(m).all())
     top = max((np.nanmax(np.abs(m)) for m in maps if not np.isnan(m).all()), default=0) or 1
     norm = Normalize(-top if signed else 0, top)
-    return _draw_grid(maps, titles, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")
+    return _draw_grid(maps, titles, None, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")
 
 # %% ../nbs/08_figures.ipynb #9eaf174c
 def window_grid(
@@ -737,7 +754,7 @@ def mean_interval(
     half = t.ppf((1 + level) / 2, n - 1) * values.std(axis=0, ddof=1) / n**0.5
     return mean, mean - half, mean + half
 
-# %% ../nbs/08_figures.ipynb #a01d2be7
+# %% ../nbs/08_figures.ipynb #6a260a9a
 def _series(run, metric: str) -> np.ndarray | None:
     "One run's values of a metric, epoch by epoch; None where the run does not have it."
     run = getattr(run, "history", run)  # Keras keeps its dictionary there
@@ -749,20 +766,26 @@ def _series(run, metric: str) -> np.ndarray | None:
         return None
 
 
-def _runs(histories, metric: str) -> dict[str, list]:
-    "The runs of each name: one history is a name's only seed, a list holds a name's seeds."
-    if not isinstance(histories, Mapping) or metric in histories:
-        histories = {"": histories}
-    if not histories or any(
-        isinstance(runs, (list, tuple, np.ndarray)) and not len(runs) for runs in histories.values()
-    ):
+def _runs(histories) -> dict[str, list]:
+    "The runs of each name: a history is a name's only seed, a list holds one history for each seed."
+    is_history = isinstance(histories, Mapping) and all(map(_is_row, histories.values()))
+    named = histories if isinstance(histories, Mapping) and not is_history else {"": histories}
+    runs = {
+        name: list(runs) if isinstance(runs, (list, tuple, np.ndarray)) and not _is_row(runs) else [runs]
+        for name, runs in named.items()
+    }
+    if not runs or not all(runs.values()):
         raise ValueError("expected at least one history of each name; got none")
-    return {name: [runs] if _is_one_run(runs) else list(runs) for name, runs in histories.items()}
+    return runs
 
 
-def _is_one_run(runs) -> bool:
-    "Is this one history (an object, or a row of numbers), not a list with one for each seed?"
-    return not isinstance(runs, (list, tuple, np.ndarray)) or isinstance(runs[0], (int, float, np.number))
+def _is_row(values) -> bool:
+    "Are these plain numbers, one for each epoch?"
+    return (
+        isinstance(values, (list, tuple, np.ndarray))
+        and len(values) > 0
+        and isinstance(values[0], (int, float, np.number))
+    )
 
 # %% ../nbs/08_figures.ipynb #6d45f329
 def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: float, dashed: bool):
@@ -778,9 +801,9 @@ def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: 
         said += f", mean of {len(series)} seeds, at the end between {_number(low[-1])} and {_number(high[-1])} ({level:.0%} interval)"
     return line, said
 
-# %% ../nbs/08_figures.ipynb #9f932185
+# %% ../nbs/08_figures.ipynb #3d07d260
 def training_curves(
-    histories,  # a history, a list of histories (one for each seed), or {name: history or list of histories}
+    histories,  # a history; a list of histories, one for each seed; or {name: history or list of histories}
     metric: str = "loss",  # what to draw; "val_" + metric is drawn as well where a history has it
     *,
     level: float = 0.95,  # of the intervals over the seeds
@@ -793,7 +816,7 @@ def training_curves(
     """
     lines, said = [], []
     with _sheet(ax, (6, 3.5)) as ax:
-        for i, (name, runs) in enumerate(_runs(histories, metric).items()):
+        for i, (name, runs) in enumerate(_runs(histories).items()):
             found = {kind: [_series(run, kind) for run in runs] for kind in (metric, f"val_{metric}")}
             found = {kind: series for kind, series in found.items() if all(s is not None and len(s) for s in series)}
             if not found:
