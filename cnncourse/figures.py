@@ -9,7 +9,7 @@ __all__ = ['STATIC', 'MACHADO', 'COLOURS', 'GREY', 'SHEETS', 'hangul', 'linear_r
            'training_curves', 'confusion_matrix', 'threshold_histograms', 'boxes_and_masks', 'effects',
            'network_diagram', 'Player', 'animate', 'sliding_kernel']
 
-# %% ../nbs/08_figures.ipynb #40143543
+# %% ../nbs/08_figures.ipynb #7069b0ad
 import base64
 import html
 import io
@@ -29,9 +29,9 @@ from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize, to_rgb, to_rgba
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Rectangle
@@ -150,7 +150,7 @@ class Drawing:
         picture = base64.b64encode(file.getvalue()).decode()
         display({"image/png": picture, "text/plain": said}, metadata={"image/png": {"alt": said}}, raw=True)
 
-# %% ../nbs/08_figures.ipynb #5427fde6
+# %% ../nbs/08_figures.ipynb #bd853218
 _SAID: WeakKeyDictionary[Artist, str] = WeakKeyDictionary()  # what this module says about what it drew
 
 
@@ -159,48 +159,53 @@ def _number(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
 
+def _range(values) -> str:
+    "The smallest and the largest of some values, those that are masked aside."
+    return f"from {_number(values.min())} to {_number(values.max())}" if np.ma.count(values) else "missing"
+
+
+def _name(artist) -> str:
+    "What the legend calls an artist, as the beginning of a phrase; empty where it has no name."
+    name = str(artist.get_label())
+    return "" if name.startswith("_") else f"{name}: "
+
+
 def _listed(names: Sequence, most: int = 12) -> str:
     "Names in a row; those past `most` are counted."
     names = [str(name).replace("\n", " ") for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
-# %% ../nbs/08_figures.ipynb #117f5789
+# %% ../nbs/08_figures.ipynb #c68336c8
 def _describe_line(line) -> str | None:
     "A line of a chart: its name, where it goes, its largest and smallest value."
     x, y = (np.ma.filled(np.ma.asarray(values, dtype=float), np.nan) for values in line.get_data())
     shown = np.isfinite(x) & np.isfinite(y)
     if shown.sum() < 2 or line.get_linestyle() == "None" or line.get_transform() != line.axes.transData:
         return None
-    x, y, name = x[shown], y[shown], line.get_label()
-    said = f"{'a line' if name.startswith('_') else name}: from {_number(y[0])} at {_number(x[0])} to {_number(y[-1])} at {_number(x[-1])}"
+    x, y = x[shown], y[shown]
+    said = f"{_name(line) or 'a line: '}from {_number(y[0])} at {_number(x[0])} to {_number(y[-1])} at {_number(x[-1])}"
     ends = y[[0, -1]]
     for word, place in ("lowest", y.argmin()), ("highest", y.argmax()):
         if y[place] not in ends:
             said += f", {word} {_number(y[place])} at {_number(x[place])}"
     return said
 
-# %% ../nbs/08_figures.ipynb #7188fe13
+# %% ../nbs/08_figures.ipynb #aadfd8f3
 def _describe_artists(ax: Axes) -> list[str]:
     "What stands in one axes, by the kinds of Matplotlib's artists."
     if said := [_SAID[artist] for artist in ax.get_children() if artist in _SAID]:
         return said
     said = [f"{axis} axis: {label}" for axis, label in (("x", ax.get_xlabel()), ("y", ax.get_ylabel())) if label]
     for image in ax.images:
-        values, size = image.get_array(), image.get_array().shape
-        told = f", values from {_number(values.min())} to {_number(values.max())}" if values.ndim == 2 else " in colour"
-        said.append(f"a picture of {size[0]} × {size[1]} pixels{told}")
+        values = np.ma.masked_invalid(image.get_array())
+        told = f", values {_range(values)}" if values.ndim == 2 else " in colour"
+        said.append(f"a picture of {values.shape[0]} × {values.shape[1]} pixels{told}")
     said += filter(None, map(_describe_line, ax.lines))
-    for bars in ax.containers:
-        if hasattr(bars, "datavalues") and bars.datavalues is not None and len(bars.datavalues):
-            values, name = np.asarray(bars.datavalues, dtype=float), str(bars.get_label())
-            said.append(
-                f"{'' if name.startswith('_') else name + ': '}{len(values)} bars from {_number(values.min())} to {_number(values.max())}"
-            )
-    for points in ax.collections:
-        count = len(points.get_offsets())
-        if count > 1:
-            said.append(f"{'' if points.get_label().startswith('_') else points.get_label() + ': '}{count} points")
+    for bars in (c for c in ax.containers if isinstance(c, BarContainer) and len(c)):
+        said.append(f"{_name(bars)}{len(bars)} bars {_range(np.ma.masked_invalid(bars.datavalues))}")
+    for points in (c for c in ax.collections if len(c.get_offsets()) > 1):
+        said.append(f"{_name(points)}{len(points.get_offsets())} points")
     return said
 
 # %% ../nbs/08_figures.ipynb #256aa7b1
@@ -225,7 +230,7 @@ def describe(
     text = ". ".join([*([title] if title else []), *said]) or "An empty figure"
     return text[0].upper() + text[1:] + "."
 
-# %% ../nbs/08_figures.ipynb #a0c8a1cf
+# %% ../nbs/08_figures.ipynb #37b022fb
 @contextmanager
 def _sheet(
     ax: Axes | None,  # where to draw; None: in a figure of its own
@@ -244,6 +249,11 @@ def _sheet(
         for text in ax.findobj(Text):  # titles and tick labels, too, may be Hangul
             if hangul() not in text.get_fontfamily():
                 text.set_fontfamily([*text.get_fontfamily(), hangul()])
+
+
+def _inches(ax: Axes) -> float:
+    "Width of an axes."
+    return ax.bbox.width / ax.get_figure(root=True).dpi
 
 
 def _drawing(ax: Axes, artists: Sequence, said: str) -> Drawing:
@@ -368,7 +378,7 @@ def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
     columns = min(count, int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))))
     return -(-count // columns), columns
 
-# %% ../nbs/08_figures.ipynb #7b86424e
+# %% ../nbs/08_figures.ipynb #36ecb279
 @dataclass
 class _Cells:
     "The places of a grid of pictures, in units of one picture's width."
@@ -378,65 +388,70 @@ class _Cells:
     aspect: float  # height of a place over its width
     lines: int  # lines of text above each picture
     wide: float  # inches that a picture wants
-    named: bool = False  # has each row a name at its left?
+    name_lines: int = 0  # lines of a row's name at its left
     width: float | None = None  # of the whole grid in inches; None: by the number of columns
 
     def __post_init__(self):
         self.rows, self.columns = _grid_shape(self.count, self.columns)
         self.width = self.width or min(7, max(2.5, self.wide * self.columns))
-        self.head = 0.19 * self.lines * self.columns / self.width  # room for the text
+        line = 0.19 / (self.width - 0.19 * self.name_lines) * 1.08 * self.columns  # height of a line of text
+        self.head, self.side = line * self.lines, line * self.name_lines
         self.pitch = self.aspect + self.head + 0.08
-        self.side = 0.25 * self.named * self.columns / self.width  # room for the rows' names
+        self.points = 72 * self.width / (1.08 * self.columns - 0.04 + self.side)  # width of one picture
 
     @property
     def size(self) -> tuple[float, float]:
         "Width and height of a figure that fits, in inches."
-        return self.width, self.width / (1.08 * self.columns - 0.04 + self.side) * (self.pitch * self.rows - 0.04)
+        return self.width, self.points / 72 * (self.pitch * self.rows - 0.04)
+
+    def fontsize(self, texts: list[str], room: float) -> float:
+        "A size at which the longest line fits into `room` picture widths."
+        longest = max((len(line) for text in texts for line in text.split("\n")), default=1)
+        return max(4, min(9, self.points * room / (0.6 * longest)))
 
     def corners(self) -> Iterator[tuple[float, float]]:
         "Left and upper edge of each place."
         for i in range(self.count):
             yield i % self.columns * 1.08, i // self.columns * self.pitch
 
-# %% ../nbs/08_figures.ipynb #82837c2c
+# %% ../nbs/08_figures.ipynb #aa5107c4
 def _draw_cells(
     ax: Axes, cells: _Cells, pictures: list, titles: list[str], rows: list[str], norm: Normalize, cmap: str
 ) -> list:
     "The pictures in their places, each with a thin frame; the image artists."
     cmap = mpl.colormaps[cmap].with_extremes(bad=COLOURS["orange"])
     images, frames = [], []
-    longest = max((len(line) for title in titles for line in title.split("\n")), default=1)
-    fontsize = max(5, min(9, 72 * cells.width / cells.columns / (0.55 * longest)))
+    fontsize, row_fontsize = cells.fontsize(titles, 1.05), cells.fontsize(rows, cells.aspect)
     for i, ((left, top), picture) in enumerate(zip(cells.corners(), pictures, strict=True)):
         h, w = picture.shape[:2]
         scale = min(1 / w, cells.aspect / h)
         x, y = left + (1 - w * scale) / 2, top + cells.aspect - h * scale
         extent = (x, x + w * scale, y + h * scale, y)
-        images.append(
-            ax.add_image(AxesImage(ax, cmap=cmap, norm=norm, extent=extent))
-        )  # `imshow` takes ten times as long
-        images[-1].set_data(picture)
+        image = AxesImage(ax, cmap=cmap, norm=norm, extent=extent)  # `imshow` takes ten times as long
+        image.set_data(picture)
+        images.append(ax.add_image(image))
         frames.append(Rectangle((x, y), w * scale, h * scale))
         if titles:
             ax.text(left + 0.5, y - 0.03, titles[i], ha="center", va="bottom", fontsize=fontsize)
-    ax.add_collection(
-        PatchCollection(frames, facecolor="none", edgecolor=mpl.rcParams["axes.edgecolor"], linewidth=0.6)
-    )
+    edge = mpl.rcParams["axes.edgecolor"]
+    ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=edge, linewidth=0.6))
     for i, name in enumerate(rows):
-        ax.text(-0.06, i * cells.pitch + cells.aspect / 2, name, rotation=90, ha="right", va="center", fontsize=9)
+        middle, upright = i * cells.pitch + cells.aspect / 2, {"rotation": 90, "ha": "right", "va": "center"}
+        ax.text(-0.06, middle, name, fontsize=row_fontsize, **upright)
     right, bottom = 1.08 * cells.columns - 0.06, cells.pitch * cells.rows - cells.head - 0.06
     ax.set(xlim=(-0.02 - cells.side, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
     ax.axis("off")
     return images
 
-# %% ../nbs/08_figures.ipynb #eec75943
+# %% ../nbs/08_figures.ipynb #ea4fea39
 def _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, kind) -> Drawing:
     "A grid of pictures of any sizes."
     lines = 1 + max(title.count("\n") for title in titles) if titles else 0
     aspect = max(picture.shape[0] / picture.shape[1] for picture in pictures)
-    width = ax.get_position().width * ax.get_figure(root=True).get_figwidth() if isinstance(ax, Axes) else None
+    width = _inches(ax) if isinstance(ax, Axes) else None
     wide = 1.2 if max(picture.shape[1] for picture in pictures) <= 64 else 1.75
-    cells = _Cells(len(pictures), columns, min(aspect, 4), lines, wide, rows is not None, width)
+    name_lines = max((1 + str(name).count("\n") for name in rows), default=0) if rows is not None else 0
+    cells = _Cells(len(pictures), columns, min(aspect, 4), lines, wide, name_lines, width)
     rows = _check_titles(rows, cells.rows, "row")
     shown = [_without_holes(p) if p.ndim == 3 else p for p in pictures]
     with _sheet(ax, cells.size, bare=True) as ax:
@@ -454,7 +469,7 @@ def _say_grid(pictures, titles, rows, cells, kind) -> str:
     said += f": {_listed(titles)}" if titles else ""
     return said + ("" if all(np.isfinite(p).all() for p in pictures) else "; pixels without a number are orange")
 
-# %% ../nbs/08_figures.ipynb #d856df08
+# %% ../nbs/08_figures.ipynb #9a05dbeb
 def image_grid(
     images,  # a batch (n, c, h, w), (n, h, w, c) or (n, h, w); a list of pictures of any sizes; one picture
     titles: Sequence | None = None,  # one for each picture
@@ -471,12 +486,18 @@ def image_grid(
     Black and white are 0 and 255 for uint8, 0 and 1 for booleans and floats. Grey pictures with other values share one scale from
     their smallest value to their largest; colour pictures with other values want `limits`. Pixels that are not finite are orange.
     """
-    pictures = [_in_range(picture, _check_limits(limits)) for picture in as_pictures(images, order)]
+    given = as_pictures(images, order)
+    pictures = [_in_range(picture, _check_limits(limits)) for picture in given]
     titles = _check_titles(titles, len(pictures))
-    norm = Normalize(*_limits([picture for picture in pictures if picture.ndim == 2]))
+    low, high = _limits([picture for picture in pictures if picture.ndim == 2])
+    if (low, high) != (0, 1) and any(picture.dtype in (np.uint8, bool) for picture in given):
+        raise ValueError(
+            f"floats beside bytes or booleans must lie between 0 and 1; got {low:.3g} to {high:.3g}: divide them by 255, or give limits"
+        )
+    norm = Normalize(low, high)
     return _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, "picture")
 
-# %% ../nbs/08_figures.ipynb #720977c4
+# %% ../nbs/08_figures.ipynb #9f74b787
 def number_grid(
     values,  # (h, w)
     *,
@@ -493,36 +514,34 @@ def number_grid(
     soft = np.array(["#9ecae1", "#fdd0a2", "#c7e9c0", "#dadaeb"])[(2 * (rows % 2) + columns % 2) if block else rows]
     boxes = []
     with _sheet(ax, (0.5 * w, 0.5 * h), bare=True) as ax:
-        for (r, c), value in np.ndenumerate(values):
+        for r, c in np.ndindex(h, w):
             colour = soft[r, c] if block else "white"
             boxes.append(ax.add_patch(Rectangle((c, r), 1, 1, facecolor=colour, edgecolor="black")))
-            said = form.format(value).replace("-", "−")
-            ax.text(c + 0.5, r + 0.5, said, ha="center", va="center", fontsize=13, color="black")
         ax.set(xlim=(-0.03, w + 0.03), ylim=(h + 0.03, -0.03), aspect="equal")
+        _numbers_on(ax, values, (0, w, h, 0), form, lambda place: "black")
         ax.axis("off")
     lines = "; ".join(" ".join(form.format(value) for value in row) for row in values)
     return _drawing(ax, boxes, f"a grid of numbers, row by row: {lines}")
 
-# %% ../nbs/08_figures.ipynb #041fb921
-def _numbers_on(
-    ax: Axes, values: np.ndarray, colours: ScalarMappable, extent, form: str = "{:.3g}", fontsize: float = 9
-):
-    "Write each value on its square, black or white, whichever is easier to read there."
+# %% ../nbs/08_figures.ipynb #a4ef982b
+def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]):
+    "Write each value on its square, as large as fits; `ink(place)` is its colour."
     left, right, bottom, top = extent
     h, w = values.shape
-    for (r, c), value in np.ndenumerate(values):
+    said = {place: form.format(value).replace("-", "−") for place, value in np.ndenumerate(values)}
+    points = 72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))  # side of a square
+    fontsize = max(4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values()))))
+    for (r, c), text in said.items():
         x, y = left + (right - left) * (c + 0.5) / w, top + (bottom - top) * (r + 0.5) / h
-        ax.text(
-            x,
-            y,
-            form.format(value).replace("-", "−"),
-            ha="center",
-            va="center",
-            fontsize=fontsize,
-            color=_ink_on(colours.to_rgba(value)),
-        )
+        ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c)))
 
-# %% ../nbs/08_figures.ipynb #c5729841
+
+def _numbers_on_image(image: AxesImage, form: str):
+    "Write the values of an image on its pixels, black or white, whichever is easier to read there."
+    values = image.get_array()
+    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(image.to_rgba(values[place])))
+
+# %% ../nbs/08_figures.ipynb #a67fbdce
 def heat_map(
     values,  # (h, w)
     *,
@@ -546,15 +565,11 @@ def heat_map(
     with _sheet(ax, (width, (width - (not numbers)) * h / w + 0.2)) as ax:
         image = ax.imshow(values, cmap="cividis", vmin=low, vmax=high)
         if numbers:
-            _numbers_on(ax, values, image, image.get_extent(), form, 11 if max(h, w) <= 8 else 8)
+            _numbers_on_image(image, form)
         else:
             ax.figure.colorbar(image, ax=ax, label=unit)
         ax.set(xticks=[], yticks=[])
-    return _drawing(
-        ax,
-        [image],
-        f"a map of {h} rows and {w} columns, values from {_number(np.nanmin(values))} to {_number(np.nanmax(values))}",
-    )
+    return _drawing(ax, [image], f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}")
 
 
 def visit_map(
@@ -588,7 +603,7 @@ def _ordered_kernels(w: np.ndarray, order: str | None) -> np.ndarray:  # (out, i
         )
     return w.transpose(3, 2, 0, 1) if order == "channels_last" else w
 
-# %% ../nbs/08_figures.ipynb #644d8346
+# %% ../nbs/08_figures.ipynb #afe69e51
 def kernels(
     w,  # (out, in, kh, kw); (n, kh, kw) or (kh, kw) for one channel
     titles: Sequence | None = None,  # one for each grid of weights
@@ -605,12 +620,13 @@ def kernels(
     w = _ordered_kernels(w, order)
     grids = [*_finite(w.reshape(-1, *w.shape[2:]))]
     titles = _check_titles(titles, len(grids), "kernel and channel")
-    norm = Normalize(*_limits(grids, signed=True))
+    numbers = w.shape[2] * w.shape[3] <= 25 and len(grids) <= 8 if numbers is None else numbers
+    low, high = _limits(grids, signed=True)
+    norm = Normalize(1.5 * low, 1.5 * high) if numbers else Normalize(low, high)  # numbers want paler colours
     columns = columns or (w.shape[1] if w.shape[1] > 1 else None)
     drawing = _draw_grid(grids, titles, None, columns, norm, "RdBu_r", ax, "kernel")
-    if numbers or (numbers is None and w.shape[2] * w.shape[3] <= 25 and len(grids) <= 8):
-        for image in drawing.artists:
-            _numbers_on(drawing.axes, image.get_array(), image, image.get_extent(), "{:.2g}", 7)
+    for image in drawing.artists if numbers else ():
+        _numbers_on_image(image, "{:.2g}")
     return drawing
 
 # %% ../nbs/08_figures.ipynb #16c438fa
@@ -641,7 +657,7 @@ def feature_maps(
     norm = Normalize(-top if signed else 0, top)
     return _draw_grid(maps, titles, None, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")
 
-# %% ../nbs/08_figures.ipynb #9eaf174c
+# %% ../nbs/08_figures.ipynb #27591d73
 def window_grid(
     size: int,  # rows and columns of the input
     kernel_size: int = 3,  # rows and columns of the kernel
@@ -652,14 +668,15 @@ def window_grid(
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "The first two windows of a row (orange, then blue) on a grid of pixels, and a dot for the middle of every window."
-    for name, value, least in (
-        ("size", size, 1),
-        ("stride", stride, 1),
-        ("padding", padding, 0),
-        ("dilation", dilation, 1),
-    ):
-        if value != int(value) or value < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    for name, value in {
+        "size": size,
+        "kernel_size": kernel_size,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }.items():
+        if value != int(value) or value < (name != "padding"):
+            raise ValueError(f"{name} must be a whole number of at least {int(name != 'padding')}; got {value!r}")
     whole = size + 2 * padding
     covers = dilation * (kernel_size - 1) + 1
     starts = np.arange(0, whole - covers + 1, stride)
@@ -846,7 +863,7 @@ def _say_confusion(matrix: np.ndarray, classes: list[str]) -> str:
         f"{said} ({right / total:.1%}); most often {classes[i]} was called {classes[j]}, {_number(wrong[i, j])} times"
     )
 
-# %% ../nbs/08_figures.ipynb #07cf891c
+# %% ../nbs/08_figures.ipynb #e63af8e2
 def confusion_matrix(
     matrix,  # (k, k): row i, column j counts class i that was called j
     classes: Sequence | None = None,  # k names; None: the numbers from 0
@@ -862,9 +879,14 @@ def confusion_matrix(
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-12)
     with _sheet(ax, (min(8, 0.5 * k + 2), min(8, 0.5 * k + 1.5))) as ax:
         image = ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for (r, c), count in np.ndenumerate(matrix if k <= 20 else np.zeros((0, 0))):
-            ink, fontsize = _ink_on(image.to_rgba(share[r, c])) if count else GREY, 9 if k <= 10 else 7
-            ax.text(c, r, f"{count:g}", ha="center", va="center", fontsize=fontsize, color=ink)
+        if k <= 20:
+            _numbers_on(
+                ax,
+                matrix,
+                image.get_extent(),
+                "{:g}",
+                lambda p: _ink_on(image.to_rgba(share[p])) if matrix[p] else GREY,
+            )
         rotation = 45 if max(map(len, classes)) > 3 else 0
         ax.set_xticks(range(k), classes, rotation=rotation, ha="right" if rotation else "center")
         ax.set_yticks(range(k), classes)
@@ -918,7 +940,7 @@ def threshold_histograms(
         ax, artists, f"histograms of the {xlabel} with a threshold at {_number(threshold)}; " + "; ".join(said)
     )
 
-# %% ../nbs/08_figures.ipynb #0fe5557a
+# %% ../nbs/08_figures.ipynb #2ae01577
 def _as_masks(masks, shape: tuple[int, int]) -> np.ndarray:  # (k, h, w) of booleans
     "Masks as given, or those of a map of labels, in which 0 is the background."
     masks = as_array(masks, "masks")
@@ -934,7 +956,8 @@ def _as_masks(masks, shape: tuple[int, int]) -> np.ndarray:  # (k, h, w) of bool
 
 def _as_boxes(boxes) -> np.ndarray:  # (k, 4)
     "Boxes (x1, y1, x2, y2) with x1 < x2 and y1 < y2."
-    boxes = as_array(boxes, "boxes").reshape(-1, 4) if np.size(boxes) % 4 == 0 else as_array(boxes, "boxes")
+    boxes = as_array(boxes, "boxes")
+    boxes = boxes.reshape(-1, 4) if boxes.ndim == 1 and boxes.size in (0, 4) else boxes
     if boxes.ndim != 2 or boxes.shape[1:] != (4,) or not ((boxes[:, 2:] > boxes[:, :2]).all()):
         raise ValueError(
             f"boxes must be rows (x1, y1, x2, y2) with x1 < x2 and y1 < y2, in pixels; got {np.asarray(boxes).tolist()}"
