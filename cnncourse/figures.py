@@ -497,6 +497,24 @@ def image_grid(
     norm = Normalize(low, high)
     return _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, "picture")
 
+# %% ../nbs/08_figures.ipynb #a4ef982b
+def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]):
+    "Write each value on its square, as large as fits; `ink(place)` is its colour."
+    left, right, bottom, top = extent
+    h, w = values.shape
+    said = {place: form.format(value).replace("-", "−") for place, value in np.ndenumerate(values)}
+    points = 72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))  # side of a square
+    fontsize = max(4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values()))))
+    for (r, c), text in said.items():
+        x, y = left + (right - left) * (c + 0.5) / w, top + (bottom - top) * (r + 0.5) / h
+        ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c)))
+
+
+def _numbers_on_image(image: AxesImage, form: str):
+    "Write the values of an image on its pixels, black or white, whichever is easier to read there."
+    values = image.get_array()
+    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(image.to_rgba(values[place])))
+
 # %% ../nbs/08_figures.ipynb #9f74b787
 def number_grid(
     values,  # (h, w)
@@ -522,24 +540,6 @@ def number_grid(
         ax.axis("off")
     lines = "; ".join(" ".join(form.format(value) for value in row) for row in values)
     return _drawing(ax, boxes, f"a grid of numbers, row by row: {lines}")
-
-# %% ../nbs/08_figures.ipynb #a4ef982b
-def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]):
-    "Write each value on its square, as large as fits; `ink(place)` is its colour."
-    left, right, bottom, top = extent
-    h, w = values.shape
-    said = {place: form.format(value).replace("-", "−") for place, value in np.ndenumerate(values)}
-    points = 72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))  # side of a square
-    fontsize = max(4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values()))))
-    for (r, c), text in said.items():
-        x, y = left + (right - left) * (c + 0.5) / w, top + (bottom - top) * (r + 0.5) / h
-        ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c)))
-
-
-def _numbers_on_image(image: AxesImage, form: str):
-    "Write the values of an image on its pixels, black or white, whichever is easier to read there."
-    values = image.get_array()
-    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(image.to_rgba(values[place])))
 
 # %% ../nbs/08_figures.ipynb #a67fbdce
 def heat_map(
@@ -1069,24 +1069,34 @@ def effects(
     )
     return _drawing(ax, bars.get_children(), f"{xlabel} with intervals; " + "; ".join(rows) + band)
 
-# %% ../nbs/08_figures.ipynb #1add43a0
-def _rows_of(network) -> list[tuple[str, str, tuple[int, int, int]]]:
-    "Name, kind and output shape (c, h, w) of each layer that changes the shape, and of the first."
-    rows, last = [], None
-    for row in getattr(network, "rows", network):
-        name, kind, shape = row if isinstance(row, (tuple, list)) else (row.name, row.kind, row.output_shape)
-        shape = tuple(int(n) for n in shape)
+# %% ../nbs/08_figures.ipynb #3f2b044e
+def _rows_of(network) -> list[tuple[str, str, tuple[int, ...]]]:
+    "Name, kind and output shape of each layer, of a network or of rows."
+    if hasattr(network, "nodes"):  # of `networks`
+        layers = [(node.name, type(node.layer).__name__, network.shapes[node.name]) for node in network.nodes]
+        return [("input", "Input", network.input_shape), *layers]
+    return [row if isinstance(row, (tuple, list)) else (row.name, row.kind, row.output_shape) for row in network]
+
+
+def _blocks_of(network) -> list[list]:
+    "Name, kind, output shape (c, h, w) and number of layers of each block; kinds that never change a shape are left out."
+    rows = [(str(name), str(kind), tuple(int(n) for n in shape)) for name, kind, shape in _rows_of(network)]
+    for name, _, shape in rows:
         if len(shape) not in (1, 3) or min(shape) < 1:
             raise ValueError(f"an output shape must be (c, h, w) or (features,); got {shape} for {name!r}")
-        shape = shape if len(shape) == 3 else (*shape, 1, 1)
-        if shape != last:
-            rows.append((str(name), str(kind), shape))
-        last = shape
     if not rows:
         raise ValueError("expected rows (name, kind, output shape); got none")
-    return rows
+    change = {rows[0][1]} | {row[1] for before, row in pairwise(rows) if row[2] != before[2]}
+    blocks = []
+    for name, kind, shape in (row for row in rows if row[1] in change):
+        shape = shape if len(shape) == 3 else (*shape, 1, 1)
+        if blocks and blocks[-1][1:3] == [kind, shape]:
+            blocks[-1][3] += 1
+        else:
+            blocks.append([name, kind, shape, 1])
+    return blocks
 
-# %% ../nbs/08_figures.ipynb #68196c67
+# %% ../nbs/08_figures.ipynb #c8728240
 def _draw_block(ax: Axes, x: float, high: float, wide: float, thick: float, colour: str) -> list[Polygon]:
     "A block seen from the left front: `thick` to the right, `wide` into the depth."
     dx, dy = 0.6 * wide, 0.5 * wide
@@ -1100,38 +1110,53 @@ def _draw_block(ax: Axes, x: float, high: float, wide: float, thick: float, colo
         for p, a in zip((front, roof, side), shades, strict=True)
     ]
 
-# %% ../nbs/08_figures.ipynb #df226b72
+
+def _label_block(ax: Axes, x: float, size, shape: tuple[int, int, int], count: int, fontsize: float) -> None:
+    "The shape below a block, and how many layers it stands for above it."
+    high, wide, thick = size
+    c, h, w = shape
+    said = f"{c}" if (h, w) == (1, 1) else f"{c}\n{h} × {w}"
+    ax.text(x + thick / 2, -high / 2 - 0.15, said, ha="center", va="top", fontsize=fontsize)
+    if count > 1:
+        ax.text(x + (thick + 0.6 * wide) / 2, high / 2 + 0.5 * wide + 0.1, f"× {count}", ha="center", fontsize=fontsize)
+
+
+def _say_network(blocks: list[list]) -> str:
+    "A network's blocks in words."
+    said = []
+    for name, _, shape, count in blocks:
+        size = "×".join(map(str, shape if shape[1:] != (1, 1) else shape[:1]))
+        said.append(f"{name} {size}" + (f" ({count} layers)" if count > 1 else ""))
+    return "a network as a row of blocks, each with its output (channels × height × width): " + " → ".join(said)
+
+# %% ../nbs/08_figures.ipynb #e029b5ae
 def network_diagram(
-    network,  # rows (name, kind, output shape), objects with these attributes, or something with `rows`
+    network,  # a network of `networks`, or rows (name, kind, output shape) in any form
     *,
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     """A network as a row of blocks: a block's face grows with the height and width of the feature maps, its thickness with their number.
 
-    Sides are drawn as square roots and thickness as logarithms, or the first block would hide the rest. Layers that keep the shape are left out.
+    Sides are drawn as square roots and thickness as logarithms, or the first block would hide the rest. Layers of one kind and shape in a
+    row share a block, marked × 2; kinds that never change a shape (activations, batch normalisation, dropout) are left out.
     """
-    rows = _rows_of(network)
-    kinds = list(dict.fromkeys(kind for _, kind, _ in rows))
-    colour = {kind: list(COLOURS.values())[i % len(COLOURS)] for i, kind in enumerate(kinds)}
-    tallest, x, blocks = max(h for _, _, (_, h, _) in rows) ** 0.5, 0.0, []
-    with _sheet(ax, (min(7.5, 1.2 + 1.0 * len(rows)), 3)) as ax:
-        for _, kind, (c, h, w) in rows:
-            high, wide, thick = 3 * h**0.5 / tallest, 1.0 * w**0.5 / tallest, 0.12 + 0.12 * np.log2(c)
-            blocks += _draw_block(ax, x, high, wide, thick, colour[kind])
-            size = f"{c}" if (h, w) == (1, 1) else f"{c}\n{h} × {w}"
-            ax.text(x + thick / 2, -high / 2 - 0.15, size, ha="center", va="top", fontsize=8)
-            x += thick + wide + 0.55
+    blocks = _blocks_of(network)
+    kinds = list(dict.fromkeys(kind for _, kind, _, _ in blocks))
+    colour = {kind: [*COLOURS.values(), GREY][i % 5] for i, kind in enumerate(kinds)}
+    tallest = max(h for _, _, (_, h, _), _ in blocks) ** 0.5
+    sizes = [(3 * h**0.5 / tallest, w**0.5 / tallest, 0.12 + 0.12 * np.log2(c)) for _, _, (c, h, w), _ in blocks]
+    steps = [max(thick + wide, 0.95) + 0.35 for _, wide, thick in sizes]
+    width, faces = min(7.5, 0.9 * sum(steps)), []
+    with _sheet(ax, (width, 4.6 * width / sum(steps) + 0.4)) as ax:
+        for x, (_, kind, shape, count), size in zip(np.cumsum([0, *steps[:-1]]), blocks, sizes, strict=True):
+            faces += _draw_block(ax, x, *size, colour[kind])
+            _label_block(ax, x, size, shape, count, min(8, 90 / len(blocks)))
         for kind in kinds:
             ax.plot([], [], "s", color=colour[kind], label=kind)
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8, ncols=min(len(kinds), 6))
-        ax.set(xlim=(-0.3, x), ylim=(-2.4, 2.2), aspect="equal")
+        ax.set(xlim=(-0.3, sum(steps)), ylim=(-2.3, 2.3), aspect="equal")
         ax.axis("off")
-    chain = " → ".join(
-        f"{name} {'×'.join(map(str, shape if shape[1:] != (1, 1) else shape[:1]))}" for name, _, shape in rows
-    )
-    return _drawing(
-        ax, blocks, f"a network as a row of blocks, each with its output (channels × height × width): {chain}"
-    )
+    return _drawing(ax, faces, _say_network(blocks))
 
 # %% ../nbs/08_figures.ipynb #cb310b21
 @dataclass
