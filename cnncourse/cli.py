@@ -226,7 +226,7 @@ def _known(names: list[str]) -> list[str]:  # the same names, all of them looked
 
     for name in names:
         try:
-            datasets.describe(name)
+            datasets.description(name)
         except ValueError as error:
             raise runs.UsageError(str(error)) from None
     return names

@@ -276,7 +276,7 @@ def as_array(
         raise ValueError(f"{name} must hold real numbers in a full grid; got {type(values).__name__} of {array.dtype}")
     return array
 
-# %% ../nbs/08_figures.ipynb #985abbc5
+# %% ../nbs/08_figures.ipynb #6692f016
 def as_picture(
     image,  # (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels
     order: str | None = None,  # "channels_first" or "channels_last"; None: by the place of the 1, 3 or 4
@@ -300,7 +300,7 @@ def as_picture(
         )
     return picture[..., 0] if picture.shape[-1] == 1 else picture
 
-
+# %% ../nbs/08_figures.ipynb #809a143a
 def as_pictures(
     images,  # a batch (n, c, h, w), (n, h, w, c) or (n, h, w); a list of pictures of any sizes; one picture
     order: str | None = None,  # as in `as_picture`
@@ -541,7 +541,7 @@ def number_grid(
     lines = "; ".join(" ".join(form.format(value) for value in row) for row in values)
     return _drawing(ax, boxes, f"a grid of numbers, row by row: {lines}")
 
-# %% ../nbs/08_figures.ipynb #a67fbdce
+# %% ../nbs/08_figures.ipynb #8cdd9510
 def heat_map(
     values,  # (h, w)
     *,
@@ -571,7 +571,7 @@ def heat_map(
         ax.set(xticks=[], yticks=[])
     return _drawing(ax, [image], f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}")
 
-
+# %% ../nbs/08_figures.ipynb #65d657ec
 def visit_map(
     counts,  # (h, w): how many windows read each pixel, from `convolution.visit_counts`
     *,
@@ -697,7 +697,7 @@ def window_grid(
     said = f"{len(starts)} × {len(starts)} windows of {kernel_size} × {kernel_size} taps on {size} × {size} pixels, stride {stride}, padding {padding}, dilation {dilation}"
     return _drawing(ax, taps, said)
 
-# %% ../nbs/08_figures.ipynb #301a6e2a
+# %% ../nbs/08_figures.ipynb #0320876b
 def field_on_image(
     image,  # one picture, as in `as_picture`
     field,  # what `convolution.receptive_field` returned: size, jump and centre in pixels
@@ -717,15 +717,15 @@ def field_on_image(
     with _sheet(ax, (3.5, 3.5 * h / w), bare=True) as ax:
         ax.imshow(picture, cmap="gray", norm=Normalize(*_limits([picture])))
         squares = []
-        for x, colour in ((column, "orange"), (column + field.jump, "blue")):
+        for x, colour in ((column, COLOURS["orange"]), (column + field.jump, COLOURS["blue"])):
             corner = (x - field.size / 2, row - field.size / 2)
-            squares.append(
-                ax.add_patch(Rectangle(corner, field.size, field.size, fill=False, edgecolor="white", lw=3.5))
-            )
-            squares.append(
-                ax.add_patch(Rectangle(corner, field.size, field.size, fill=False, edgecolor=COLOURS[colour], lw=2))
-            )
-            ax.plot(x, row, "o", color=COLOURS[colour], ms=4, markeredgecolor="white")
+            for edge, width in (
+                ("white", 3.5),
+                (colour, 2),
+            ):  # a light line under the coloured one shows on any picture
+                square = Rectangle(corner, field.size, field.size, fill=False, edgecolor=edge, lw=width)
+                squares.append(ax.add_patch(square))
+            ax.plot(x, row, "o", color=colour, ms=4, markeredgecolor="white")
         ax.set(xticks=[], yticks=[], xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     said = f"one output sees {field.size} × {field.size} of {h} × {w} pixels around row {row:g}, column {column:g}; the next one sees as much, {field.jump} further"
     return _drawing(ax, squares, said)
@@ -893,7 +893,21 @@ def confusion_matrix(
         ax.set(xlabel="predicted class", ylabel="true class")
     return _drawing(ax, [image], _say_confusion(matrix, classes))
 
-# %% ../nbs/08_figures.ipynb #767a1ddd
+# %% ../nbs/08_figures.ipynb #377d4ab5
+def _scores(values, name: str) -> np.ndarray:
+    "Finite scores in a row."
+    scores = as_array(values, f"scores ({name})").ravel()
+    if not np.isfinite(scores).all():
+        raise ValueError(f"expected finite scores and a finite threshold; got NaN or infinity ({name})")
+    return scores
+
+
+def _draw_scores(ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, colour: str, hatch: str) -> list[Artist]:
+    "One histogram; its bars."
+    look = {"color": COLOURS[colour], "alpha": 0.65, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+    return list(ax.hist(scores, edges, label=label, **look)[2])
+
+# %% ../nbs/08_figures.ipynb #71441885
 def threshold_histograms(
     normal,  # scores of normal examples
     anomalous,  # scores of anomalies; may be empty
@@ -904,40 +918,22 @@ def threshold_histograms(
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "Scores of normal examples and of anomalies on one axis, and the threshold between them; `score > threshold` is an anomaly."
-    groups = {"normal": as_array(normal, "normal").ravel(), "anomaly": as_array(anomalous, "anomalous").ravel()}
-    scores = np.concatenate(list(groups.values()))
-    if not len(groups["normal"]) or not np.isfinite([*scores, threshold]).all():
-        raise ValueError(
-            "expected at least one normal score, and finite scores and threshold; got none, or NaN or infinity"
-        )
-    edges = np.histogram_bin_edges([*scores, threshold], bins)
-    said, artists = [], []
+    groups = {"normal": _scores(normal, "normal"), "anomaly": _scores(anomalous, "anomaly")}
+    if not len(groups["normal"]):
+        raise ValueError("expected at least one normal score; got none")
+    edges = np.histogram_bin_edges(np.concatenate([*groups.values(), _scores(threshold, "threshold")]), bins)
+    groups = {name: scores for name, scores in groups.items() if len(scores)}
+    labels = [f"{name}: {(scores > threshold).mean():.1%} above the threshold" for name, scores in groups.items()]
+    artists, said = [], [f"{len(s)} scores, {label}" for s, label in zip(groups.values(), labels, strict=True)]
     with _sheet(ax, (6, 3.2)) as ax:
-        for (name, values), colour, hatch in zip(groups.items(), ("blue", "orange"), ("", "///"), strict=True):
-            if len(values):
-                share = (values > threshold).mean()
-                label = f"{name}: {share:.1%} above the threshold"
-                _, _, bars = ax.hist(
-                    values,
-                    edges,
-                    color=COLOURS[colour],
-                    alpha=0.65,
-                    hatch=hatch,
-                    edgecolor="white",
-                    linewidth=0.4,
-                    label=label,
-                )
-                artists += bars
-                said.append(f"{len(values)} scores, {label}")
-        artists.append(
-            ax.axvline(
-                threshold, color=mpl.rcParams["text.color"], linestyle="--", label=f"threshold {_number(threshold)}"
-            )
-        )
+        for scores, label, colour, hatch in zip(groups.values(), labels, ("blue", "orange"), ("", "///"), strict=False):
+            artists += _draw_scores(ax, scores, edges, label, colour, hatch)
+        ink, label = mpl.rcParams["text.color"], f"threshold {_number(threshold)}"
+        artists.append(ax.axvline(threshold, color=ink, linestyle="--", label=label))
         ax.set(xlabel=xlabel, ylabel="examples")
         ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return _drawing(
-        ax, artists, f"histograms of the {xlabel} with a threshold at {_number(threshold)}; " + "; ".join(said)
+        ax, artists, "; ".join([f"histograms of the {xlabel} with a threshold at {_number(threshold)}", *said])
     )
 
 # %% ../nbs/08_figures.ipynb #2ae01577
@@ -988,7 +984,7 @@ def _draw_object(ax: Axes, colour: str, boxes, masks, labels, extent) -> list[Ar
         )
     return drawn
 
-# %% ../nbs/08_figures.ipynb #50c43371
+# %% ../nbs/08_figures.ipynb #bbde1e6a
 def boxes_and_masks(
     image,  # one picture, as in `as_picture`
     boxes=None,  # (k, 4): x1, y1, x2, y2 in pixels from the upper left corner
@@ -1014,20 +1010,44 @@ def boxes_and_masks(
             colour = list(COLOURS.values())[i % len(COLOURS)]
             artists += _draw_object(ax, colour, boxes[i : i + 1], masks[i : i + 1], labels[i : i + 1], (0, w, h, 0))
         ax.set(xticks=[], yticks=[], xlim=(0, w), ylim=(h, 0))
-    named = labels or [f"object {i + 1}" for i in range(count)]
-    places = [
-        f"{name} in columns {b[0]:g} to {b[2]:g}, rows {b[1]:g} to {b[3]:g}"
-        for name, b in zip(named, boxes, strict=False)
-    ]
-    areas = [f"mask of {name}: {m.mean():.1%} of the picture" for name, m in zip(named, masks, strict=False)]
     return _drawing(
-        ax,
-        artists,
-        f"a picture of {h} × {w} pixels with {count} marked object{'s' * (count != 1)}"
-        + "".join(f"; {said}" for said in places + areas),
+        ax, artists, _say_objects((h, w), labels or [f"object {i + 1}" for i in range(count)], boxes, masks)
     )
 
-# %% ../nbs/08_figures.ipynb #e3956d01
+
+def _say_objects(size, names, boxes, masks) -> str:
+    "Boxes and masks in words."
+    said = [f"a picture of {size[0]} × {size[1]} pixels with {len(names)} marked object{'s' * (len(names) != 1)}"]
+    for name, (x1, y1, x2, y2) in zip(names, boxes, strict=False):
+        said.append(f"{name} in columns {x1:g} to {x2:g}, rows {y1:g} to {y2:g}")
+    said += [f"mask of {name}: {mask.mean():.1%} of the picture" for name, mask in zip(names, masks, strict=False)]
+    return "; ".join(said)
+
+# %% ../nbs/08_figures.ipynb #50ee5ec4
+def _intervals(names: list[str], estimates, lows, highs) -> np.ndarray:  # (3, n)
+    "Estimates, lower and upper ends, checked."
+    values = [as_array(list(v), what) for v, what in ((estimates, "estimates"), (lows, "lows"), (highs, "highs"))]
+    if not names or {len(v) for v in values} != {len(names)}:
+        raise ValueError(
+            f"expected one estimate, low and high for each of {len(names)} names; got {[len(v) for v in values]}"
+        )
+    estimates, lows, highs = values
+    if not ((lows <= estimates) & (estimates <= highs)).all():
+        raise ValueError(f"expected low <= estimate <= high; got lows {lows}, estimates {estimates}, highs {highs}")
+    return np.array(values, dtype=float)
+
+
+def _say_effects(names: list[str], values: np.ndarray, smallest: float | None, xlabel: str) -> str:
+    "Effects in words."
+    said = [
+        f"{name}: {_number(e)} (from {_number(lo)} to {_number(hi)})"
+        for name, (e, lo, hi) in zip(names, values.T, strict=True)
+    ]
+    if smallest is not None:
+        said.append(f"the band of effects too small to matter reaches from {_number(-smallest)} to {_number(smallest)}")
+    return "; ".join([f"{xlabel} with intervals", *said])
+
+# %% ../nbs/08_figures.ipynb #b7eee737
 def effects(
     names: Sequence,  # what was compared
     estimates: Sequence[float],  # effect of each
@@ -1040,34 +1060,16 @@ def effects(
 ) -> Drawing:
     "Effects with their intervals, one below the other, against zero."
     names = [str(name) for name in names]
-    values = [as_array(list(v), what) for v, what in ((estimates, "estimates"), (lows, "lows"), (highs, "highs"))]
-    if not names or {len(v) for v in values} != {len(names)}:
-        raise ValueError(
-            f"expected one estimate, low and high for each of {len(names)} names; got {[len(v) for v in values]}"
-        )
-    estimates, lows, highs = values
-    if not ((lows <= estimates) & (estimates <= highs)).all():
-        raise ValueError(
-            f"expected low <= estimate <= high; got {list(zip(lows.tolist(), estimates.tolist(), highs.tolist(), strict=True))}"
-        )
+    middle, low, high = values = _intervals(names, estimates, lows, highs)
     with _sheet(ax, (6.5, 0.38 * len(names) + 1)) as ax:
         if smallest is not None:
             ax.axvspan(-smallest, smallest, color=GREY, alpha=0.18, linewidth=0)
         ax.axvline(0, color=GREY, lw=1)
-        at, spread = np.arange(len(names)), [estimates - lows, highs - estimates]
-        bars = ax.errorbar(estimates, at, xerr=spread, fmt="o", color=COLOURS["blue"], capsize=4, ms=6)
-        ax.set_yticks(at, names)
+        look = {"fmt": "o", "color": COLOURS["blue"], "capsize": 4, "ms": 6}
+        bars = ax.errorbar(middle, range(len(names)), xerr=[middle - low, high - middle], **look)
+        ax.set_yticks(range(len(names)), names)
         ax.set(xlabel=xlabel, ylim=(len(names) - 0.5, -0.5))
-    rows = [
-        f"{n}: {_number(e)} (from {_number(lo)} to {_number(hi)})"
-        for n, e, lo, hi in zip(names, estimates, lows, highs, strict=True)
-    ]
-    band = (
-        f"; the band of effects too small to matter reaches from {_number(-smallest)} to {_number(smallest)}"
-        if smallest is not None
-        else ""
-    )
-    return _drawing(ax, bars.get_children(), f"{xlabel} with intervals; " + "; ".join(rows) + band)
+    return _drawing(ax, bars.get_children(), _say_effects(names, values, smallest, xlabel))
 
 # %% ../nbs/08_figures.ipynb #3f2b044e
 def _rows_of(network) -> list[tuple[str, str, tuple[int, ...]]]:
@@ -1212,7 +1214,7 @@ def animate(
     alt = alt or f"An animation of {n_frames} frames; the last one: {describe(figure)}"
     return Player(f'<img alt="{html.escape(alt)}" src="{steps[0]["frame"]}">', steps, alt, seconds)
 
-# %% ../nbs/08_figures.ipynb #89f8d68a
+# %% ../nbs/08_figures.ipynb #4b905f2c
 def _table(name: str, numbers: np.ndarray, inside: str = "") -> str:
     "A table of numbers with its name above it."
     rows = ("".join(f"<td>{n:g}{inside}</td>".replace("-", "−") for n in row) for row in numbers)
@@ -1227,13 +1229,9 @@ def _slide(x: np.ndarray, w: np.ndarray, stride: int, dilation: int) -> Iterator
     for (i, top), (j, left) in ((a, b) for a in enumerate(rows) for b in enumerate(columns)):
         taps = [(top + r * dilation, left + c * dilation, float(w[r, c])) for r, c in np.ndindex(w.shape)]
         total = float(sum(x[r, c] * weight for r, c, weight in taps))
-        products = " + ".join(f"{x[r, c]:g}·{weight:g}" for r, c, weight in taps).replace("-", "−")
-        yield {
-            "place": (i, j),
-            "taps": taps,
-            "sum": total,
-            "text": f"Row {i + 1}, column {j + 1} of the output: {products} = {total:g}",
-        }
+        products = " + ".join(f"{x[r, c]:g}·{weight:g}" for r, c, weight in taps)
+        said = f"Row {i + 1}, column {j + 1} of the output: {products} = {total:g}".replace("-", "−")
+        yield {"place": (i, j), "taps": taps, "sum": total, "text": said}
 
 # %% ../nbs/08_figures.ipynb #fac4f91c
 def sliding_kernel(

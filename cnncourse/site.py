@@ -387,7 +387,7 @@ def _pictures(
     data = [(output, output.get("data", {}).keys()) for output in outputs]
     return [output for output, kinds in data if IMAGES.keys() & kinds and not {"text/html", "text/markdown"} & kinds]
 
-
+# %% ../nbs/api/site.ipynb #63fbcd87
 def _brought(
     outputs: list,  # outputs of a code cell
 ) -> list[str]:

@@ -452,7 +452,7 @@ def publish(server, monkeypatch):
     "Serve files as those of an online set, and have the catalogue expect them."
 
     def published(name, files):
-        about = datasets.describe(name)
+        about = datasets.description(name)
         assert set(files) == {file.name for file in about.files}
         expected = [file._replace(bytes=len(files[file.name]), sha256=sha256(files[file.name])) for file in about.files]
         monkeypatch.setitem(datasets._CATALOGUE, name, replace(about, files=tuple(expected)))
@@ -472,7 +472,7 @@ def test_famous_set_is_read_right(publish, name):
     np.testing.assert_array_equal(data.y_train, y[:20])
     np.testing.assert_array_equal(data.x_test, x[20:])
     np.testing.assert_array_equal(data.y_test, y[20:])
-    assert len(data.classes) == 10 and data.x_train.shape[1:] == datasets.describe(name).shape
+    assert len(data.classes) == 10 and data.x_train.shape[1:] == datasets.description(name).shape
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -566,8 +566,8 @@ def test_status_of_a_cache_that_cannot_be_read(locked, monkeypatch):
 
 @pytest.mark.parametrize("name", [d.name for d in datasets._ONLINE])
 def test_catalogue_of_online_sets(name):
-    about = datasets.describe(name)
-    assert about.kind == "online" and datasets.describe(about.instead).kind == "offline"
+    about = datasets.description(name)
+    assert about.kind == "online" and datasets.description(about.instead).kind == "offline"
     for file in about.files:
         assert file.url.startswith("https://") and file.url.endswith("/" + file.name)
         assert len(file.sha256) == 64 and set(file.sha256) <= set("0123456789abcdef") and file.bytes > 0
@@ -613,10 +613,10 @@ def test_import_is_light(tmp_path):
 @pytest.mark.parametrize("size", [None, 20])
 def test_offline_set(name, size):
     data, again = load(name, size=size, seed=3), load(name, size=size, seed=3)
-    assert isinstance(data, Data) and data.source.startswith(datasets.describe(name).about)
+    assert isinstance(data, Data) and data.source.startswith(datasets.description(name).about)
     for part in ("x_train", "y_train", "x_test", "y_test"):
         np.testing.assert_array_equal(getattr(data, part), getattr(again, part))
-    assert data.x_train.shape[1:] == ((data.x_train.shape[1], 20, 20) if size else datasets.describe(name).shape)
+    assert data.x_train.shape[1:] == ((data.x_train.shape[1], 20, 20) if size else datasets.description(name).shape)
     train, test = ({x.tobytes() for x in part} for part in (data.x_train, data.x_test))
     assert not train & test
     for y in (data.y_train, data.y_test):
@@ -705,7 +705,7 @@ def test_shape_fills_its_box_as_its_geometry_says():
 def test_sentence_is_true(gray):
     drawn = shapes(300, gray=gray, size=96)
     palette = {k: np.array(v) for k, v in (datasets._GREYS if gray else datasets._COLOURS).items()}
-    names, places = datasets.describe("shapes").classes, list(itertools.chain(*datasets._PLACES))
+    names, places = datasets.description("shapes").classes, list(itertools.chain(*datasets._PLACES))
     assert {s.split()[1] for s in drawn.sentences} == set(palette)
     for x, y, box, mask, sentence in zip(*drawn[:4], drawn.sentences, strict=True):
         article, colour, shape, place = sentence.split(" ", 3)
