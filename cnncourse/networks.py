@@ -8,7 +8,7 @@ __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', '
            'Upsample', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field', 'n_params', 'n_macs',
            'Row', 'Summary', 'summary', 'to_json', 'from_json', 'torch_avg_pool', 'weight_shapes', 'initial_weights',
            'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights', 'save_weights',
-           'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes', 'diagram']
+           'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
 
 # %% ../nbs/api/networks.ipynb #f6a29151
 import difflib
@@ -39,10 +39,10 @@ from cnncourse.convolution import (
 )
 from .pooling import PoolAxis, dense_params, pool_axes, tap_counts
 
-# %% ../nbs/api/networks.ipynb #19470449
+# %% ../nbs/api/networks.ipynb #117b2a61
 Shape = tuple[int, ...]  # (c, h, w) of maps, (features,) of a vector
 
-
+# %% ../nbs/api/networks.ipynb #eac85178
 @dataclass(frozen=True)
 class Layer:
     "One step of a network. Every kind of layer is a record of this kind."
@@ -80,7 +80,7 @@ class Layer:
     def __str__(self) -> str:
         return self.kind
 
-# %% ../nbs/api/networks.ipynb #f1e35c48
+# %% ../nbs/api/networks.ipynb #2fc7165c
 def _one_of(value: str, known, what: str):  # ValueError with near matches, unless `value` is known
     if value not in known:
         near = difflib.get_close_matches(str(value), list(known), n=3, cutoff=0.4)
@@ -94,6 +94,10 @@ def _maps(layer: Layer, shape: Shape) -> Shape:  # (c, h, w), or ValueError
     return shape
 
 
+def _learnt(kernel: Shape, out: int, bias: bool) -> dict[str, Shape]:  # what a layer with a kernel learns
+    return {"weight": kernel, "bias": (out,)} if bias else {"weight": kernel}
+
+
 def _times(value) -> str:  # 3 → "3×3", (1, 7) → "1×7"
     return "×".join(map(str, as_pair(value, "size")))
 
@@ -103,7 +107,7 @@ def _extras(layer: Layer, *names: str) -> str:  # settings that are not the defa
     changed = [(name, getattr(layer, name)) for name in names if getattr(layer, name) != default[name]]
     return "".join(f", {name} {value}" for name, value in changed)
 
-# %% ../nbs/api/networks.ipynb #2325ada4
+# %% ../nbs/api/networks.ipynb #47bdb9dd
 @dataclass(frozen=True)
 class Conv(Layer):
     "Convolution (strictly: cross-correlation) with `out_channels` kernels."
@@ -111,25 +115,22 @@ class Conv(Layer):
     out_channels: int  # number of kernels
     kernel_size: int | tuple[int, int]
     stride: int | tuple[int, int] = 1
-    padding: int | tuple | str = (
-        0  # per side, (rows, columns), ((top, bottom), (left, right)), "valid", "same" or "full"
-    )
+    padding: int | tuple | str = 0  # as in `resolve_padding`
     dilation: int | tuple[int, int] = 1
     groups: int = 1
     bias: bool = True
 
     def geometry(self, shape: Shape):  # a `Geometry`: the settings resolved for an input of this shape
         "Where the windows stand."
-        size = _maps(self, shape)[1:]
-        return conv_geometry(size, self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+        self.n_params(shape)  # groups must divide the channels
+        return conv_geometry(shape[1:], self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
 
     def output_shape(self, shape: Shape) -> Shape:
-        self.n_params(shape)  # groups must divide the channels
         return (self.out_channels, *self.geometry(shape).out)
 
     def weights(self, shape: Shape) -> dict[str, Shape]:
         kernel = (self.out_channels, shape[0] // self.groups, *as_pair(self.kernel_size, "kernel_size"))
-        return {"weight": kernel, **({"bias": (self.out_channels,)} if self.bias else {})}
+        return _learnt(kernel, self.out_channels, self.bias)
 
     def n_params(self, shape: Shape) -> int:
         return conv_params(_maps(self, shape)[0], self.out_channels, self.kernel_size, self.groups, self.bias)
@@ -145,7 +146,7 @@ class Conv(Layer):
     def __str__(self) -> str:
         return f"Conv {_times(self.kernel_size)}{_extras(self, 'stride', 'padding', 'dilation', 'groups')}"
 
-# %% ../nbs/api/networks.ipynb #f6eb16c5
+# %% ../nbs/api/networks.ipynb #9fd1faef
 @dataclass(frozen=True)
 class ConvTranspose(Layer):
     "Transposed convolution with `out_channels` output maps."
@@ -170,7 +171,7 @@ class ConvTranspose(Layer):
 
     def weights(self, shape: Shape) -> dict[str, Shape]:
         kernel = (shape[0], self.out_channels, *as_pair(self.kernel_size, "kernel_size"))
-        return {"weight": kernel, **({"bias": (self.out_channels,)} if self.bias else {})}
+        return _learnt(kernel, self.out_channels, self.bias)
 
     def n_macs(self, shape: Shape) -> int:
         return prod(shape[1:]) * prod(self.weights(shape)["weight"])
@@ -243,7 +244,7 @@ class GlobalAvgPool(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return _maps(self, shape)[:1]
 
-# %% ../nbs/api/networks.ipynb #1dab964c
+# %% ../nbs/api/networks.ipynb #e18d92b3
 @dataclass(frozen=True)
 class Dense(Layer):
     "Fully connected layer."
@@ -259,7 +260,7 @@ class Dense(Layer):
         return (as_whole(self.out_features, "out_features"),)
 
     def weights(self, shape: Shape) -> dict[str, Shape]:
-        return {"weight": (self.out_features, *shape), **({"bias": (self.out_features,)} if self.bias else {})}
+        return _learnt((self.out_features, *shape), self.out_features, self.bias)
 
     def n_params(self, shape: Shape) -> int:
         return dense_params(*shape, self.out_features, self.bias)
@@ -340,7 +341,7 @@ class Dropout(Layer):
             raise ValueError(f"rate of Dropout must be at least 0 and below 1; got {self.rate}")
         return _maps(self, shape) if self.spatial else shape
 
-# %% ../nbs/api/networks.ipynb #f992d4ed
+# %% ../nbs/api/networks.ipynb #ec0f0270
 @dataclass(frozen=True)
 class Add(Layer):
     "The sum of inputs of one shape."
@@ -352,7 +353,7 @@ class Add(Layer):
             raise ValueError(f"Add needs two or more inputs of one shape; {' and '.join(map(str, shapes))} came")
         return shapes[0]
 
-
+# %% ../nbs/api/networks.ipynb #495cd576
 @dataclass(frozen=True)
 class Concat(Layer):
     "The inputs' channels one after the other."
@@ -378,7 +379,7 @@ class Select(Layer):
             raise ValueError(f"Select needs channels from 0 to {shape[0] - 1}; got {tuple(self.channels)}")
         return (len(self.channels), *shape[1:])
 
-
+# %% ../nbs/api/networks.ipynb #86f1dd9a
 @dataclass(frozen=True)
 class Upsample(Layer):
     "Each pixel `factor` times along rows and columns (nearest neighbour)."
@@ -446,7 +447,18 @@ def _sorted(nodes: list[Node]) -> tuple[Node, ...]:  # each after its inputs, el
         raise ValueError(f"the layers make a circle: {' → '.join(reversed(error.args[1]))}") from None
     return tuple(sorted(nodes, key=lambda node: order.index(node.name)))
 
-# %% ../nbs/api/networks.ipynb #9c7fbf80
+# %% ../nbs/api/networks.ipynb #0f373a27
+def _checked(items, outputs) -> tuple[tuple[Node, ...], tuple[str, ...]]:  # nodes in order, names of the outputs
+    nodes = _nodes(items)
+    if not nodes:
+        raise ValueError("a network needs at least one layer")
+    _check_names(nodes)
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    for name in outputs:
+        _one_of(name, [node.name for node in nodes], "layer")
+    return _sorted(nodes), outputs or (nodes[-1].name,)
+
+
 def _fits(node: Node, shapes: list[Shape]) -> Shape:  # the output's shape; ValueError names the layer
     try:
         if len(shapes) != 1 and not node.layer.many:
@@ -456,38 +468,22 @@ def _fits(node: Node, shapes: list[Shape]) -> Shape:  # the output's shape; Valu
         came = " and ".join(map(str, shapes)) or "nothing"
         raise ValueError(f"layer {node.name!r} ({node.layer}) does not fit its input {came}: {error}") from None
 
-# %% ../nbs/api/networks.ipynb #49da44f2
+# %% ../nbs/api/networks.ipynb #f7ba8749
 @dataclass(frozen=True, repr=False)
 class Network:
-    """A network as data: it is checked when it is made, and does not change.
+    "A network as data: it is checked when it is made, and does not change."
 
-    Attributes:
-        name: for titles and for the models made from it.
-        input_shape: `(c, h, w)` of a picture, or `(features,)`.
-        nodes: layers, `(name, layer)` or `(name, layer, inputs)`; kept as `Node`s, each after its inputs.
-        outputs: names of the nodes whose values come out; by default the last one's.
-    """
-
-    name: str
-    input_shape: Shape
-    nodes: tuple[Node, ...]
-    outputs: tuple[str, ...] = ()
+    name: str  # for titles and for the models made from it
+    input_shape: Shape  # (c, h, w) of a picture, or (features,)
+    nodes: tuple[Node, ...]  # given as layers, (name, layer) or (name, layer, inputs); each stands after its inputs
+    outputs: tuple[str, ...] = ()  # names of the nodes whose values come out; by default the last one's
 
     def __post_init__(self):
-        nodes = _nodes(self.nodes)
-        if not nodes:
-            raise ValueError("a network needs at least one layer")
-        _check_names(nodes)
-        outputs = (self.outputs,) if isinstance(self.outputs, str) else tuple(self.outputs)
-        for name in outputs:
-            _one_of(name, [node.name for node in nodes], "layer")
-        self._keep("input_shape", tuple(as_whole(n, "input_shape") for n in self.input_shape))
-        self._keep("outputs", outputs or (nodes[-1].name,))
-        self._keep("nodes", _sorted(nodes))
+        nodes, outputs = _checked(self.nodes, self.outputs)
+        size = tuple(as_whole(n, "input_shape") for n in self.input_shape)
+        for field, value in {"nodes": nodes, "outputs": outputs, "input_shape": size}.items():
+            object.__setattr__(self, field, value)
         self.shapes
-
-    def _keep(self, name: str, value):
-        object.__setattr__(self, name, value)
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -584,7 +580,7 @@ def n_macs(net: Network) -> int:
     "Multiply-adds of the convolutions and dense layers for one picture."
     return sum(node.layer.n_macs(*net.inputs_of(node)) for node in net.nodes)
 
-# %% ../nbs/api/networks.ipynb #c7cb19f4
+# %% ../nbs/api/networks.ipynb #6e45ca8d
 class Row(NamedTuple):
     "One line of a summary."
 
@@ -597,7 +593,7 @@ class Row(NamedTuple):
     memory: int  # bytes of the output for one picture, as float32
     field: tuple[float, float] | None  # receptive field in pixels, rows and columns
 
-
+# %% ../nbs/api/networks.ipynb #b7743dcc
 class Summary(NamedTuple):
     "The table of a network. It prints as text, shows as HTML in a notebook, and turns into a data frame."
 
@@ -627,7 +623,7 @@ class Summary(NamedTuple):
     def _repr_html_(self) -> str:
         return _as_html(self)
 
-# %% ../nbs/api/networks.ipynb #960d99cb
+# %% ../nbs/api/networks.ipynb #c4cc9eb3
 _HEADINGS = ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "sees")
 
 
@@ -652,7 +648,7 @@ def _as_text(summary: Summary) -> str:
     texts = ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)) for line in lines]
     return "\n".join([summary.title, *(text.rstrip() for text in texts)])
 
-
+# %% ../nbs/api/networks.ipynb #262f4499
 def _as_html(summary: Summary) -> str:
     def line(cells, tag):
         sides = ["left"] * 3 + ["right"] * 4
@@ -1098,7 +1094,7 @@ def slots(
             found[f"{layer.name}.{part}"] = _keras_slot(variable, axes)
     return found
 
-# %% ../nbs/api/networks.ipynb #415a2adb
+# %% ../nbs/api/networks.ipynb #defdbc89
 def get_weights(
     model,  # of PyTorch or of Keras
 ) -> dict[str, np.ndarray]:  # in PyTorch's layout
@@ -1112,7 +1108,7 @@ def _differences(want: dict[str, Shape], got: dict[str, Shape]) -> list[str]:  #
     shared = [name for name in want if name in got and want[name] != got[name]]
     return [*found, *(f"{name} should be {want[name]}, not {got[name]}" for name in shared)]
 
-
+# %% ../nbs/api/networks.ipynb #8a6dafae
 def set_weights(
     model,  # of PyTorch or of Keras; not touched unless all weights fit
     weights: dict[str, np.ndarray],  # as `get_weights` gives them
@@ -1131,7 +1127,7 @@ def copy_weights(src, dst):
     "Carry all weights from one model to another, each of PyTorch or of Keras."
     set_weights(dst, get_weights(src))
 
-# %% ../nbs/api/networks.ipynb #aab09c89
+# %% ../nbs/api/networks.ipynb #88db8de6
 def save_weights(
     model,  # of PyTorch or of Keras
     path: str | Path,  # ends in .safetensors, by custom
@@ -1148,7 +1144,7 @@ def save_weights(
     finally:
         beside.unlink(missing_ok=True)
 
-
+# %% ../nbs/api/networks.ipynb #7924bc4a
 def read_weights(
     path: str | Path,  # a safetensors file
 ) -> dict[str, np.ndarray]:
@@ -1172,7 +1168,7 @@ def load_weights(
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
 
-# %% ../nbs/api/networks.ipynb #6c743413
+# %% ../nbs/api/networks.ipynb #df11886e
 def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, still tied to the graph of gradients
     import torch
     from torch import fx
@@ -1188,7 +1184,7 @@ def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, s
     Recorder(model).run(torch.as_tensor(x, device=next(model.parameters()).device))
     return {name: found[name] for name in names}
 
-
+# %% ../nbs/api/networks.ipynb #9f6c1254
 def activations(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32
@@ -1252,7 +1248,7 @@ def _from_torch_module(module, name: str) -> Layer:
         return Activation(kinds[type(module)])
     raise ValueError(f"layer {name!r} is a {module}, which has no counterpart here")
 
-# %% ../nbs/api/networks.ipynb #da675224
+# %% ../nbs/api/networks.ipynb #6c51749b
 def _from_torch_call(node) -> Layer:
     import torch
     from torch.nn import functional as F
@@ -1268,7 +1264,7 @@ def _from_torch_call(node) -> Layer:
         return Activation(kinds.get(node.target, node.target))
     raise ValueError(f"{node.format_node()} has no counterpart here")
 
-
+# %% ../nbs/api/networks.ipynb #8c5e7950
 def from_torch(
     model,  # torch.nn.Module made of the layers above
     input_shape: Shape,  # (c, h, w)
@@ -1291,7 +1287,7 @@ def from_torch(
             nodes.append((names[node], layer, tuple(names[source] for source in node.all_input_nodes)))
     return Network(name or type(model).__name__.lower(), input_shape, nodes, outputs)
 
-# %% ../nbs/api/networks.ipynb #292b3ad9
+# %% ../nbs/api/networks.ipynb #91de67a7
 def _from_keras_layer(layer) -> list[Layer]:  # a Keras layer may hold an activation as well
     from keras import layers
 
@@ -1315,7 +1311,7 @@ def _from_keras_layer(layer) -> list[Layer]:  # a Keras layer may hold an activa
     extra = [] if function == "linear" else [Activation(function)]
     return [*([found] if found else []), *extra]
 
-
+# %% ../nbs/api/networks.ipynb #1c969487
 def _from_keras_plain(layer) -> Layer:  # the kinds without an activation of their own
     from keras import layers
 
@@ -1360,7 +1356,7 @@ def _with_pads(layer: Layer, pads) -> Layer:  # a valid layer after Keras's Zero
         raise ValueError(f"ZeroPadding2D has a counterpart only before a valid convolution; {layer} follows it")
     return replace(layer, padding=tuple(map(tuple, pads)))
 
-# %% ../nbs/api/networks.ipynb #36812099
+# %% ../nbs/api/networks.ipynb #de33f07e
 def _keras_nodes(
     model, config: dict
 ) -> tuple[list[tuple], dict[str, str]]:  # the nodes; a Keras layer's name → its last node
@@ -1382,7 +1378,7 @@ def _keras_nodes(
             names[layer.name] = nodes[-1][0]
     return nodes, names
 
-
+# %% ../nbs/api/networks.ipynb #95036317
 def from_keras(
     model,  # a sequential or functional keras.Model made of the layers above, channels last
 ) -> Network:
@@ -1427,7 +1423,7 @@ def _depth(net: Network, most: int = 40) -> int:  # the most detail that has at 
     deepest = max(node.name.count(".") + 1 for node in net.nodes)
     return next((d for d in range(deepest, 1, -1) if len(boxes(net, d)) <= most), 1)
 
-# %% ../nbs/api/networks.ipynb #24b9a666
+# %% ../nbs/api/networks.ipynb #efa4bcc4
 def _rows(made: list[Box]) -> dict[str, int]:
     try:
         order = TopologicalSorter({box.name: box.inputs for box in made}).static_order()
@@ -1440,7 +1436,7 @@ def _rows(made: list[Box]) -> dict[str, int]:
         ) from None
     return rows
 
-
+# %% ../nbs/api/networks.ipynb #9b75aabe
 def _columns(made: list[Box], rows: dict[str, int]) -> tuple[dict[str, int], dict[tuple[str, str], int]]:
     "Columns of the boxes, and of the lines (from, to) that pass rows between."
     columns, taken, passing = {"input": 0}, {(0, 0)}, {}
@@ -1459,27 +1455,52 @@ def _columns(made: list[Box], rows: dict[str, int]) -> tuple[dict[str, int], dic
         taken.update((row, column) for row in between)
     return columns, passing
 
-# %% ../nbs/api/networks.ipynb #9a99a768
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _LETTER = 150, 46, 24, 26, 6.6  # pixels; a letter's width at 12 pixels
-_FILLS = {
-    "Conv": "#cfe3f5",
-    "ConvTranspose": "#cfe3f5",
-    "MaxPool": "#fbdcc4",
-    "AvgPool": "#fbdcc4",
-    "GlobalAvgPool": "#fbdcc4",
-}
+# %% ../nbs/api/networks.ipynb #c4eceaa6
+_HEIGHT, _GAP = 60, 26  # pixels: a box, and the space between boxes
+_LETTER, _LANE = 6.8, 16  # pixels: a letter, and a column that holds lines only
+_FILLS = dict.fromkeys(("Conv", "ConvTranspose"), "#cfe3f5") | dict.fromkeys(
+    ("MaxPool", "AvgPool", "GlobalAvgPool"), "#fbdcc4"
+)
 _FILLS |= {"Dense": "#d5ecd4", "Add": "#f7e3ee", "Concat": "#f7e3ee"}  # all else is grey
 
 
-def _svg_box(box: Box, x: float, y: float, width: float) -> str:
-    fill = _FILLS.get(box.text.split(" ")[0], "#ececec")
-    middle, shape = x + width / 2, " × ".join(map(str, box.shape))
-    texts = [(box.name, 17, "bold"), (f"{box.text} → {shape}", 35, "normal")]
+def _texts(box: Box) -> tuple[str, str, str]:
+    return box.name, box.text, " × ".join(map(str, box.shape))
+
+
+class Grid(NamedTuple):
+    "Where things stand in a diagram, in pixels."
+
+    middles: list[float]  # of each column
+    widths: list[float]  # of each column
+
+    def head(self, column: int, row: int) -> tuple[float, float]:
+        "Middle of the upper side of a box."
+        return self.middles[column], 12 + row * (_HEIGHT + _GAP)
+
+    def foot(self, column: int, row: int) -> tuple[float, float]:
+        "Middle of the lower side of a box."
+        x, y = self.head(column, row)
+        return x, y + _HEIGHT
+
+# %% ../nbs/api/networks.ipynb #270c8c52
+def _grid(made: list[Box], columns: dict[str, int], last: int) -> Grid:  # columns as wide as their boxes need
+    widths = [_LANE] * (last + 1)
+    for box in made:
+        column = columns[box.name]
+        widths[column] = max(widths[column], _LETTER * max(map(len, _texts(box))) + 20)
+    ends = np.cumsum([width + _GAP for width in widths])
+    return Grid([12 + end - _GAP - width / 2 for end, width in zip(ends, widths, strict=True)], widths)
+
+# %% ../nbs/api/networks.ipynb #98cd49d2
+def _svg_box(box: Box, middle: float, top: float, width: float) -> str:
+    fill, weights = _FILLS.get(box.text.split(" ")[0], "#ececec"), ("bold", "normal", "normal")
     lines = "".join(
-        f'<text x="{middle:g}" y="{y + down:g}" font-weight="{weight}">{escape(text)}</text>'
-        for text, down, weight in texts
+        f'<text x="{middle:g}" y="{top + 18 * n:g}" font-weight="{weight}">{escape(text)}</text>'
+        for n, (text, weight) in enumerate(zip(_texts(box), weights, strict=True), 1)
     )
-    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{_HEIGHT}" rx="6" fill="{fill}" stroke="#555"/>{lines}'
+    corner = f'x="{middle - width / 2:g}" y="{top:g}" width="{width:g}" height="{_HEIGHT}"'
+    return f'<rect {corner} rx="6" fill="{fill}" stroke="#555"/>{lines}'
 
 
 def _svg_line(points: list[tuple[float, float]]) -> str:  # down through the points, bending between the rows
@@ -1489,18 +1510,7 @@ def _svg_line(points: list[tuple[float, float]]) -> str:  # down through the poi
         path += f" C{x0:g} {bend:g} {x1:g} {bend:g} {x1:g} {y1:g}" if x0 != x1 else f" L{x1:g} {y1:g}"
     return f'<path d="{path}" fill="none" stroke="#333" stroke-width="1.5" marker-end="url(#tip)"/>'
 
-# %% ../nbs/api/networks.ipynb #1696371a
-def _line_points(source: str, box: Box, rows, columns, passing, place) -> list[tuple[float, float]]:
-    "Where a line goes: out of the source's foot, down its own column, into the target's head."
-    (x0, y0), (x1, y1) = place(columns[source], rows[source]), place(columns[box.name], rows[box.name])
-    points = [(x0, y0 + _HEIGHT)]
-    if (source, box.name) in passing:
-        column = passing[source, box.name]
-        points += [place(column, rows[source] + 1), place(column, rows[box.name] - 1)]
-        points[-1] = points[-1][0], points[-1][1] + _HEIGHT
-    return [*points, (x1, y1)]
-
-
+# %% ../nbs/api/networks.ipynb #6633921a
 def diagram(
     net: Network,
     depth: int | None = None,  # how many parts of the layers' names to keep; None: as many as fit
@@ -1510,19 +1520,17 @@ def diagram(
     rows = _rows(made)
     columns, passing = _columns(made, rows)
     made = [Box("input", "picture", net.input_shape, ()), *made]
-    letters = max(len(f"{box.text} → {' × '.join(map(str, box.shape))}") for box in made)
-    width = max(_WIDTH, _LETTER * max(letters, *(len(box.name) for box in made)) + 16)
-
-    def place(column, row):  # the middle of a box's upper side
-        return 12 + width / 2 + column * (width + _GAP_X), 12 + row * (_HEIGHT + _GAP_Y)
-
-    lines = [_svg_line(_line_points(s, box, rows, columns, passing, place)) for box in made for s in box.inputs]
-    drawn = [
-        _svg_box(box, place(columns[box.name], 0)[0] - width / 2, place(0, rows[box.name])[1], width) for box in made
-    ]
-    right = max(*columns.values(), *passing.values(), 0)
-    size = place(right, 0)[0] + width / 2 + 12, place(0, max(rows.values()))[1] + _HEIGHT + 12
-    return _svg(net.name, size, lines + drawn)
+    grid = _grid(made, columns, max(*columns.values(), *passing.values(), 0))
+    parts = []
+    for box in made:
+        at = columns[box.name], rows[box.name]
+        for source in box.inputs:
+            lane = passing.get((source, box.name))
+            via = [] if lane is None else [grid.head(lane, rows[source] + 1), grid.foot(lane, rows[box.name] - 1)]
+            parts.append(_svg_line([grid.foot(columns[source], rows[source]), *via, grid.head(*at)]))
+        parts.append(_svg_box(box, *grid.head(*at), grid.widths[columns[box.name]]))
+    size = grid.middles[-1] + grid.widths[-1] / 2 + 12, grid.foot(0, max(rows.values()))[1] + 12
+    return _svg(net.name, size, parts)
 
 # %% ../nbs/api/networks.ipynb #fdbb10bb
 def _svg(title: str, size: tuple[float, float], parts: list[str]) -> str:
