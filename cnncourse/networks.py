@@ -10,11 +10,12 @@ __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', '
            'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights', 'save_weights',
            'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
 
-# %% ../nbs/api/networks.ipynb #f6a29151
+# %% ../nbs/api/networks.ipynb #c2b1a625
 import difflib
 import json
 import operator
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass, fields, replace
@@ -416,14 +417,14 @@ def _nodes(items) -> list[Node]:  # from layers, (name, layer) and (name, layer,
         nodes.append(Node(name, layer, (inputs,) if isinstance(inputs, str) else tuple(inputs)))
     return nodes
 
-# %% ../nbs/api/networks.ipynb #769d49b3
+# %% ../nbs/api/networks.ipynb #89c6a364
 def _check_names(nodes: list[Node]):
     "`ValueError` for two nodes of one name, a name that cannot be used, or an input that is not there."
     names = [node.name for node in nodes]
     for name, count in Counter(names).items():
         if count > 1 or name == "input":
             raise ValueError(f"two layers are called {name!r}" if count > 1 else "'input' is the picture's own name")
-        if not all(part.isidentifier() or part.isdigit() for part in str(name).split(".")):
+        if not re.fullmatch(r"[A-Za-z0-9]\w*(\.\w+)*", str(name), re.ASCII):
             raise ValueError(f"a layer's name is made of letters, digits, _ and dots between them; got {name!r}")
     for node in nodes:
         for source in node.inputs:
