@@ -6,10 +6,9 @@
 __all__ = ['scaled', 'lenet5', 'alexnet', 'vgg16', 'vgg19', 'inception', 'googlenet', 'residual_block', 'resnet18', 'resnet34',
            'resnet50', 'resnet101', 'resnet152']
 
-# %% ../nbs/04_architectures.ipynb #1e157277
+# %% ../nbs/04_architectures.ipynb #b05eb876
 from functools import partial
 
-from .convolution import as_pair
 from cnncourse.networks import (
     Activation,
     Add,
@@ -25,6 +24,7 @@ from cnncourse.networks import (
     MaxPool,
     Network,
     Select,
+    image_shape,
 )
 
 # %% ../nbs/04_architectures.ipynb #0e009e82
@@ -62,7 +62,7 @@ def _connection_table() -> list[tuple]:  # table I of LeCun and others 1998: whi
         nodes += [(f"c3.{n}.from", Select(maps), "s2.scale"), (f"c3.{n}.conv", Conv(1, 5), f"c3.{n}.from")]
     return [*nodes, ("c3", Concat(), tuple(f"c3.{n}.conv" for n in range(16)))]
 
-# %% ../nbs/04_architectures.ipynb #0a4ed8b5
+# %% ../nbs/04_architectures.ipynb #d8d93182
 def lenet5(
     num_classes: int = 10,
     in_channels: int = 1,
@@ -83,9 +83,7 @@ def lenet5(
     nodes = [("c1", Conv(c1, 5)), ("c1_tanh", Activation("tanh")), *s2]
     nodes += [*second, ("c3_tanh", Activation("tanh")), *s4, ("flatten", Flatten())]
     nodes += [("c5", Dense(c5)), ("c5_tanh", Activation("tanh")), ("f6", Dense(f6)), ("f6_tanh", Activation("tanh"))]
-    return Network(
-        "lenet5", (in_channels, *as_pair(input_size, "input_size")), [*nodes, ("output", Dense(num_classes))]
-    )
+    return Network("lenet5", image_shape(in_channels, input_size), [*nodes, ("output", Dense(num_classes))])
 
 # %% ../nbs/04_architectures.ipynb #0eb24011
 def _unit(name: str, conv: Conv, batch_norm: bool = False) -> list[tuple]:  # convolution, perhaps normalised, then ReLU
@@ -103,7 +101,7 @@ def _dense_head(num_classes: int, hidden: int, dropout_first: bool) -> list:  # 
         return [drop, Dense(hidden), relu, drop, Dense(hidden), relu, Dense(num_classes)]
     return [Dense(hidden), relu, drop, Dense(hidden), relu, drop, Dense(num_classes)]
 
-# %% ../nbs/04_architectures.ipynb #87eb049f
+# %% ../nbs/04_architectures.ipynb #acbc5e4e
 def alexnet(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -121,12 +119,12 @@ def alexnet(
     layers = [first, relu, *norm, pool, Conv(kernels[1], 5, padding=2, groups=groups), relu, *norm, pool]
     layers += [Conv(kernels[2], 3, padding=1), relu, Conv(kernels[3], 3, padding=1, groups=groups), relu]
     layers += [Conv(kernels[4], 3, padding=1, groups=groups), relu, pool]
-    size = as_pair((227 if two else 224) if input_size is None else input_size, "input_size")
+    size = (227 if two else 224) if input_size is None else input_size
     head = _dense_head(num_classes, scaled(4096, width), dropout_first=not two)
     nodes = [*_numbered("features", layers), ("flatten", Flatten()), *_numbered("classifier", head)]
-    return Network("alexnet", (in_channels, *size), nodes)
+    return Network("alexnet", image_shape(in_channels, size), nodes)
 
-# %% ../nbs/04_architectures.ipynb #2e8052c9
+# %% ../nbs/04_architectures.ipynb #df9cbbb5
 _VGG = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions in each stage: columns D and E of the paper's table 1
 
 
@@ -137,7 +135,7 @@ def _vgg(depth: int, num_classes=1000, in_channels=3, width=1.0, input_size=224,
         layers += [Conv(scaled(channels, width), 3, padding=1), *norm, Activation("relu")] * count + [MaxPool(2)]
     head = _dense_head(num_classes, scaled(4096, width), dropout_first=False)
     nodes = [*_numbered("features", layers), ("flatten", Flatten()), *_numbered("classifier", head)]
-    return Network(f"vgg{depth}", (in_channels, *as_pair(input_size, "input_size")), nodes)
+    return Network(f"vgg{depth}", image_shape(in_channels, input_size), nodes)
 
 # %% ../nbs/04_architectures.ipynb #45afa014
 def vgg16(
@@ -210,7 +208,7 @@ def _stem(width: float, batch_norm: bool) -> list[tuple]:  # all before the firs
     norms = [[(f"norm{n}", layer) for layer in norm] for n in (1, 2)]
     return [*first, pools[0], *norms[0], *second, *norms[1], pools[1]]
 
-# %% ../nbs/04_architectures.ipynb #811d9dac
+# %% ../nbs/04_architectures.ipynb #68e4201c
 def googlenet(
     num_classes: int = 1000,
     in_channels: int = 3,
@@ -233,7 +231,7 @@ def googlenet(
     for name, stage in {"aux1": "4a", "aux2": "4d"}.items() if auxiliary else ():
         nodes += _auxiliary(name, f"inception{stage}.cat", num_classes, width, batch_norm)
         outputs.append(f"{name}.fc2")
-    return Network("googlenet", (in_channels, *as_pair(input_size, "input_size")), nodes, tuple(outputs))
+    return Network("googlenet", image_shape(in_channels, input_size), nodes, tuple(outputs))
 
 # %% ../nbs/04_architectures.ipynb #13897c75
 def _skip(name: str, source: str, channels: int, stride: int, change: bool) -> tuple[str, list[tuple]]:
@@ -264,7 +262,7 @@ def residual_block(
         nodes += [*more, (f"{name}.add", Add(), (before, past))]
     return [*nodes, (f"{name}.relu", Activation("relu"))]
 
-# %% ../nbs/04_architectures.ipynb #8bed8194
+# %% ../nbs/04_architectures.ipynb #e6869689
 _RESNET = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -296,7 +294,7 @@ def _resnet(depth, num_classes=1000, in_channels=3, width=1.0, input_size=224, v
             nodes += residual_block(f"layer{stage}.{n}", nodes[-1][0], convs, change, skip)
             wide = convs[-1].out_channels
     nodes += [("avgpool", GlobalAvgPool()), ("fc", Dense(num_classes))]
-    return Network(f"resnet{depth}", (in_channels, *as_pair(input_size, "input_size")), nodes)
+    return Network(f"resnet{depth}", image_shape(in_channels, input_size), nodes)
 
 # %% ../nbs/04_architectures.ipynb #36142730
 def resnet18(

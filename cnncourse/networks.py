@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', 'MaxPool', 'AvgPool', 'Flatten', 'GlobalAvgPool',
            'Dense', 'Reshape', 'BatchNorm', 'LocalResponseNorm', 'Activation', 'Dropout', 'Add', 'Concat', 'Select',
-           'Upsample', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field', 'n_params', 'n_macs',
-           'Row', 'Summary', 'summary', 'to_json', 'from_json', 'torch_avg_pool', 'weight_shapes', 'initial_weights',
-           'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights', 'save_weights',
-           'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
+           'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field',
+           'n_params', 'n_macs', 'Row', 'Summary', 'summary', 'to_json', 'from_json', 'torch_avg_pool', 'weight_shapes',
+           'initial_weights', 'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights',
+           'save_weights', 'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes',
+           'Grid', 'diagram']
 
 # %% ../nbs/api/networks.ipynb #c2b1a625
 import difflib
@@ -394,7 +395,15 @@ class Upsample(Layer):
     def receptive_field(self, field: tuple, shape: Shape) -> tuple:
         return tuple(axis.through_transposed(self.factor, self.factor) for axis in field)
 
-# %% ../nbs/api/networks.ipynb #a4db9ed8
+# %% ../nbs/api/networks.ipynb #1fca1236
+def image_shape(
+    in_channels: int,
+    size,  # height and width in pixels: one number for both, or (h, w)
+) -> Shape:  # (c, h, w)
+    "The shape of pictures, checked."
+    return as_whole(in_channels, "in_channels"), *as_pair(size, "input_size")
+
+
 class Node(NamedTuple):
     "A layer in its place."
 
