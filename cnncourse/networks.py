@@ -6,10 +6,10 @@
 __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', 'MaxPool', 'AvgPool', 'Flatten', 'GlobalAvgPool',
            'Dense', 'Reshape', 'BatchNorm', 'LocalResponseNorm', 'Activation', 'Dropout', 'Add', 'Concat', 'Select',
            'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field',
-           'n_params', 'n_macs', 'Row', 'Summary', 'summary', 'to_json', 'from_json', 'torch_avg_pool', 'weight_shapes',
-           'initial_weights', 'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights',
-           'save_weights', 'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes',
-           'Grid', 'diagram']
+           'n_params', 'n_macs', 'Row', 'LayerTable', 'summary', 'to_json', 'from_json', 'torch_avg_pool',
+           'weight_shapes', 'initial_weights', 'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights',
+           'copy_weights', 'save_weights', 'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras',
+           'Box', 'boxes', 'Grid', 'diagram']
 
 # %% ../nbs/api/networks.ipynb #c2b1a625
 import difflib
@@ -603,8 +603,8 @@ class Row(NamedTuple):
     memory: int  # bytes of the output for one picture, as float32
     field: tuple[float, float] | None  # receptive field in pixels, rows and columns
 
-# %% ../nbs/api/networks.ipynb #b7743dcc
-class Summary(NamedTuple):
+# %% ../nbs/api/networks.ipynb #8ced65ed
+class LayerTable(NamedTuple):
     "The table of a network. It prints as text, shows as HTML in a notebook, and turns into a data frame."
 
     title: str
@@ -633,7 +633,7 @@ class Summary(NamedTuple):
     def _repr_html_(self) -> str:
         return _as_html(self)
 
-# %% ../nbs/api/networks.ipynb #c4cc9eb3
+# %% ../nbs/api/networks.ipynb #70d19ce3
 _HEADINGS = ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "sees")
 
 
@@ -647,30 +647,30 @@ def _kib(n: float) -> str:
     return f"{n / 1024:,.1f} KiB"
 
 
-def _closing(summary: Summary) -> tuple[str, ...]:  # the last line of the table
-    return "total", "", "", f"{summary.params:,}", f"{summary.macs:,}", _kib(summary.memory), ""
+def _closing(table: LayerTable) -> tuple[str, ...]:  # the last line of the table
+    return "total", "", "", f"{table.params:,}", f"{table.macs:,}", _kib(table.memory), ""
 
 
-def _as_text(summary: Summary) -> str:
-    lines = [_HEADINGS, *map(_cells, summary.rows), _closing(summary)]
+def _as_text(table: LayerTable) -> str:
+    lines = [_HEADINGS, *map(_cells, table.rows), _closing(table)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = "<<<>>>>"
     texts = ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)) for line in lines]
-    return "\n".join([summary.title, *(text.rstrip() for text in texts)])
+    return "\n".join([table.title, *(text.rstrip() for text in texts)])
 
-# %% ../nbs/api/networks.ipynb #262f4499
-def _as_html(summary: Summary) -> str:
+# %% ../nbs/api/networks.ipynb #47491f06
+def _as_html(table: LayerTable) -> str:
     def line(cells, tag):
         sides = ["left"] * 3 + ["right"] * 4
         return "".join(f'<{tag} style="text-align: {s}">{escape(c)}</{tag}>' for c, s in zip(cells, sides, strict=True))
 
-    rows = "".join(f"<tr>{line(_cells(row), 'td')}</tr>" for row in summary.rows)
-    head, foot = line(_HEADINGS, "th"), line(_closing(summary), "th")
-    caption = f"<caption>{escape(summary.title)}</caption>"
+    rows = "".join(f"<tr>{line(_cells(row), 'td')}</tr>" for row in table.rows)
+    head, foot = line(_HEADINGS, "th"), line(_closing(table), "th")
+    caption = f"<caption>{escape(table.title)}</caption>"
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
 
-# %% ../nbs/api/networks.ipynb #866cd4f1
-def summary(net: Network) -> Summary:
+# %% ../nbs/api/networks.ipynb #22c04699
+def summary(net: Network) -> LayerTable:
     "The table of a network, layer by layer, for one picture."
     fields_of = receptive_fields(net) if len(net.input_shape) == 3 else {}
     rows = []
@@ -681,7 +681,7 @@ def summary(net: Network) -> Summary:
         sees = field and tuple(axis.size for axis in field)
         rows.append(Row(node.name, str(node.layer), node.inputs, out, *counts, sees))
     shape = " × ".join(map(str, net.input_shape))
-    return Summary(f"{net.name}, input {shape}", tuple(rows))
+    return LayerTable(f"{net.name}, input {shape}", tuple(rows))
 
 # %% ../nbs/api/networks.ipynb #be117362
 LAYERS = {
