@@ -8,10 +8,10 @@ __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', '
            'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field',
            'n_params', 'n_macs', 'Row', 'LayerTable', 'summary', 'to_json', 'from_json', 'torch_avg_pool',
            'weight_shapes', 'initial_weights', 'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights',
-           'copy_weights', 'save_weights', 'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras',
-           'Box', 'boxes', 'Grid', 'diagram']
+           'copy_weights', 'save_weights', 'read_weights', 'load_weights', 'activations', 'grad_cam', 'occlusion',
+           'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
 
-# %% ../nbs/api/networks.ipynb #c2b1a625
+# %% ../nbs/api/networks.ipynb #bc822ee9
 import difflib
 import json
 import operator
@@ -19,6 +19,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -1178,7 +1179,7 @@ def load_weights(
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
 
-# %% ../nbs/api/networks.ipynb #df11886e
+# %% ../nbs/api/networks.ipynb #c2d38a26
 def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, still tied to the graph of gradients
     import torch
     from torch import fx
@@ -1194,31 +1195,123 @@ def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, s
     Recorder(model).run(torch.as_tensor(x, device=next(model.parameters()).device))
     return {name: found[name] for name in names}
 
-# %% ../nbs/api/networks.ipynb #9f6c1254
+
+def _check_layers(model, names: list[str]):  # ValueError, with near matches, for a layer that is not there
+    known = [layer.name for layer in model.layers] if _in_keras(model) else [n.name for n in _network_of(model).nodes]
+    for name in names:
+        _one_of(name, known, "layer")
+
+
+@contextmanager
+def _in_use(model):  # a model of PyTorch as it is used: dropout off, running statistics; afterwards as it was
+    training = getattr(model, "training", False)
+    if training:
+        model.eval()
+    yield
+    if training:
+        model.train()
+
+# %% ../nbs/api/networks.ipynb #b9aa449e
 def activations(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32
     names,  # a layer's name, or several
 ) -> dict[str, np.ndarray]:  # (n, c, h, w) for maps, (n, features) for a vector
     "What layers put out in use, for a batch of pictures."
-    names = [names] if isinstance(names, str) else list(names)
-    x = np.asarray(x, np.float32)
+    names, x = [names] if isinstance(names, str) else list(names), np.asarray(x, np.float32)
+    _check_layers(model, names)
     if _in_keras(model):
         import keras
 
-        for name in names:
-            _one_of(name, [layer.name for layer in model.layers], "layer")
         part = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
         values = zip(names, part(np.moveaxis(x, 1, -1), training=False), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
+    with _in_use(model):
+        values = _torch_values(model, x, names)
+    return {name: value.detach().cpu().numpy() for name, value in values.items()}
+
+# %% ../nbs/api/networks.ipynb #9dd2dacf
+def _torch_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    values = _torch_values(model, x, [layer, _network_of(model).outputs[0]])
+    maps, outputs = values.values()
+    wanted = outputs[torch.arange(len(x)), torch.from_numpy(targets).to(outputs.device)].sum()
+    (gradient,) = torch.autograd.grad(wanted, maps)
+    return maps.detach().cpu().numpy(), gradient.cpu().numpy()
+
+
+def _keras_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import keras
+    import tensorflow as tf
+
+    part = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+    with tf.GradientTape() as tape:
+        maps, outputs = part(np.moveaxis(x, 1, -1), training=False)
+        wanted = tf.reduce_sum(tf.gather(outputs, targets, axis=1, batch_dims=1))
+    gradient = tape.gradient(wanted, maps)
+    return np.moveaxis(maps.numpy(), -1, 1), np.moveaxis(gradient.numpy(), -1, 1)
+
+# %% ../nbs/api/networks.ipynb #049f8366
+def _n_classes(model) -> int:  # numbers in the first output
+    if _in_keras(model):
+        return model.outputs[0].shape[-1]
     net = _network_of(model)
-    for name in names:
-        _one_of(name, [node.name for node in net.nodes], "layer")
-    training = model.training
-    model.eval()
-    found = {name: value.detach().cpu().numpy() for name, value in _torch_values(model, x, names).items()}
-    model.train(training)
-    return found
+    return net.shapes[net.outputs[0]][0]
+
+
+def _check_targets(targets, x: np.ndarray, classes: int) -> np.ndarray:  # one class for each picture
+    targets = np.asarray(targets)
+    if (
+        targets.shape != x.shape[:1]
+        or targets.dtype.kind not in "iu"
+        or not ((targets >= 0) & (targets < classes)).all()
+    ):
+        raise ValueError(f"targets must be {len(x)} whole numbers from 0 to {classes - 1}; got {targets!r}")
+    return targets.astype(np.int64)
+
+# %% ../nbs/api/networks.ipynb #937fd5fc
+def grad_cam(
+    model,  # from `to_torch` or `to_keras`; its first output are the classes, before a softmax
+    x,  # (n, c, h, w), float32
+    layer: str,  # a layer with maps
+    targets,  # (n,), the class asked about in each picture
+) -> np.ndarray:  # (n, h, w), at least 0
+    "Which parts of the pictures speak for a class, as a layer sees them (Selvaraju and others 2017)."
+    from skimage.transform import resize
+
+    x = np.asarray(x, np.float32)
+    _check_layers(model, [layer])
+    if len(model.get_layer(layer).output.shape[1:] if _in_keras(model) else _network_of(model).shapes[layer]) != 3:
+        raise ValueError(f"grad_cam needs a layer with maps; {layer!r} puts out a vector")
+    targets = _check_targets(targets, x, _n_classes(model))
+    ways = _keras_maps_and_gradients if _in_keras(model) else _torch_maps_and_gradients
+    with _in_use(model):
+        maps, gradient = ways(model, x, layer, targets)
+    seen = np.maximum((gradient.mean((2, 3), keepdims=True) * maps).sum(1), 0)
+    return np.stack([resize(one, x.shape[2:], order=1, mode="edge") for one in seen])
+
+# %% ../nbs/api/networks.ipynb #391aafd9
+def occlusion(
+    model,  # from `to_torch` or `to_keras`; its first output are the classes
+    image,  # (c, h, w), float32
+    target: int,  # the class asked about
+    size: int = 5,  # side of the square that covers, in pixels
+    stride: int = 1,  # pixels from square to square
+    value: float = 0.0,  # what the square is filled with
+) -> np.ndarray:  # (rows, columns), one number for each place of the square
+    "How far the output for a class falls when a square of the picture is covered (Zeiler and Fergus 2014)."
+    image = np.asarray(image, np.float32)
+    _check_targets([target], image[None], _n_classes(model))
+    rows, columns = conv_geometry(image.shape[1:], size, stride).out
+    covered = np.repeat(image[None], rows * columns + 1, axis=0)  # the last one stays whole
+    for place, (row, column) in enumerate(np.ndindex(rows, columns)):
+        covered[place, :, row * stride : row * stride + size, column * stride : column * stride + size] = value
+    last = model.layers[-1].name if _in_keras(model) else _network_of(model).outputs[0]
+    outputs = np.concatenate(
+        [activations(model, part, last)[last][:, target] for part in np.array_split(covered, -(-len(covered) // 256))]
+    )
+    return (outputs[-1] - outputs[:-1]).reshape(rows, columns)
 
 # %% ../nbs/api/networks.ipynb #b056d1a9
 def _from_torch_module(module, name: str) -> Layer:
