@@ -1211,7 +1211,7 @@ def _in_use(model):  # a model of PyTorch as it is used: dropout off, running st
     if training:
         model.train()
 
-# %% ../nbs/api/networks.ipynb #b9aa449e
+# %% ../nbs/api/networks.ipynb #152d10f8
 def activations(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32
@@ -1224,7 +1224,7 @@ def activations(
         import keras
 
         part = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-        values = zip(names, part(np.moveaxis(x, 1, -1), training=False), strict=True)
+        values = zip(names, keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False)), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
     with _in_use(model):
         values = _torch_values(model, x, names)
