@@ -697,10 +697,10 @@ def window_grid(
     said = f"{len(starts)} × {len(starts)} windows of {kernel_size} × {kernel_size} taps on {size} × {size} pixels, stride {stride}, padding {padding}, dilation {dilation}"
     return _drawing(ax, taps, said)
 
-# %% ../nbs/08_figures.ipynb #0320876b
+# %% ../nbs/08_figures.ipynb #0557f0ee
 def field_on_image(
     image,  # one picture, as in `as_picture`
-    field,  # what `convolution.receptive_field` returned: size, jump and centre in pixels
+    field,  # what `convolution.stack_receptive_field` returned: size, jump and centre in pixels
     place: tuple[int, int] | None = None,  # row and column of the output; None: the one nearest the middle
     *,
     ax: Axes | None = None,  # where to draw; None: a figure of its own
@@ -709,7 +709,7 @@ def field_on_image(
     picture = _in_range(as_picture(image), None)
     if not all(hasattr(field, name) for name in ("size", "jump", "centre")):
         raise ValueError(
-            f"field must have size, jump and centre, as `convolution.receptive_field` returns; got {field!r}"
+            f"field must have size, jump and centre, as `convolution.stack_receptive_field` returns; got {field!r}"
         )
     h, w = picture.shape[:2]
     place = [round((n / 2 - field.centre) / field.jump) for n in (h, w)] if place is None else place
@@ -771,16 +771,13 @@ def mean_interval(
     half = t.ppf((1 + level) / 2, n - 1) * values.std(axis=0, ddof=1) / n**0.5
     return mean, mean - half, mean + half
 
-# %% ../nbs/08_figures.ipynb #6a260a9a
+# %% ../nbs/08_figures.ipynb #22888979
 def _series(run, metric: str) -> np.ndarray | None:
     "One run's values of a metric, epoch by epoch; None where the run does not have it."
     run = getattr(run, "history", run)  # Keras keeps its dictionary there
     if isinstance(run, (list, tuple, np.ndarray)):
         return None if metric.startswith("val_") else as_array(run, metric).astype(float)
-    try:
-        return as_array(run[metric], metric).astype(float)
-    except KeyError:
-        return None
+    return as_array(run[metric], metric).astype(float) if metric in run.keys() else None  # noqa: SIM118  (a data frame)
 
 
 def _runs(histories) -> dict[str, list]:
@@ -818,7 +815,7 @@ def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: 
         said += f", mean of {len(series)} seeds, at the end between {_number(low[-1])} and {_number(high[-1])} ({level:.0%} interval)"
     return line, said
 
-# %% ../nbs/08_figures.ipynb #3d07d260
+# %% ../nbs/08_figures.ipynb #237e2bbd
 def training_curves(
     histories,  # a history; a list of histories, one for each seed; or {name: history or list of histories}
     metric: str = "loss",  # what to draw; "val_" + metric is drawn as well where a history has it
@@ -828,7 +825,7 @@ def training_curves(
 ) -> Drawing:
     """A metric over the epochs: training dashed, validation solid, the mean over the seeds with its interval.
 
-    A history is anything with `history[metric]`, a list with one number for each epoch; or that list itself. Seeds of different
+    A history is anything with `keys()` and `history[metric]`, one number for each epoch; or a list of such numbers. Seeds of different
     length are drawn up to the last epoch that all of them reached.
     """
     lines, said = [], []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import needs_browser
 from hypothesis import given, settings
@@ -21,14 +22,14 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
 
-from cnncourse import convolution, figures, site
+from cnncourse import convolution, figures, site, training
 
 BASELINES = Path(__file__).parent / "baselines"
 TOLERANCE = 6.0  # of 255: a line moved by one pixel, as between two versions of Matplotlib, changes a thumbnail by less
 rng = np.random.default_rng(0)
 SCORES = rng.gamma(2, 1, 300), rng.normal(8, 1, 30)
 HISTORIES = [{"loss": [1.0, 0.6 + s, 0.4], "val_loss": [1.1, 0.8, 0.7 - s]} for s in (0.0, 0.1, 0.2)]
-FIELD = convolution.receptive_field([(3, 2, 1)] * 3)
+FIELD = convolution.stack_receptive_field([(3, 2, 1)] * 3)
 LENET = [
     ("input", "input", (1, 28, 28)),
     ("conv1", "conv", (6, 28, 28)),
@@ -279,6 +280,20 @@ def test_the_interval_is_that_of_scipy(seeds, seed, level):
     expected = stats.ttest_1samp(values, 0).confidence_interval(level)
     mean, low, high = figures.mean_interval(values, level)
     np.testing.assert_allclose([mean, low, high], [values.mean(axis=0), expected.low, expected.high])
+
+
+def test_every_kind_of_history_is_read():
+    rows = [{"loss": 1.0, "val_loss": 1.5}, {"loss": 0.5, "val_loss": 0.7}]
+    kinds = [
+        pd.DataFrame(rows),
+        {"loss": [1.0, 0.5]},
+        training.History(rows),
+        training.History([{"loss": 1.0}, {"loss": 0.5}]),
+    ]
+    for history in kinds:
+        drawing = figures.training_curves(history)
+        assert drawing.artists[0].get_ydata().tolist() == [1.0, 0.5]
+        assert len(drawing.artists) == 1 + ("val_loss" in history.keys())  # noqa: SIM118
 
 
 def test_seeds_of_different_length_end_where_all_of_them_still_run():
