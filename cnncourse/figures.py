@@ -497,7 +497,7 @@ def image_grid(
     norm = Normalize(low, high)
     return _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, "picture")
 
-# %% ../nbs/08_figures.ipynb #a4ef982b
+# %% ../nbs/08_figures.ipynb #6e7c9c5c
 def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]):
     "Write each value on its square, as large as fits; `ink(place)` is its colour."
     left, right, bottom, top = extent
@@ -512,8 +512,9 @@ def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[
 
 def _numbers_on_image(image: AxesImage, form: str):
     "Write the values of an image on its pixels, black or white, whichever is easier to read there."
-    values = image.get_array()
-    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(image.to_rgba(values[place])))
+    values = np.ma.filled(image.get_array().astype(float), np.nan)
+    colours = image.to_rgba(values)
+    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(colours[place]))
 
 # %% ../nbs/08_figures.ipynb #9f74b787
 def number_grid(
