@@ -274,12 +274,21 @@ def _outputs(model, x):
     "The outputs (NumPy, channels first) for one batch."
     try:
         if _is_keras(model):
+            _check_keras_input(model, _to_last(x))
             return _to_first(np.asarray(model.predict_on_batch(_to_last(x))))
         return model(_tensor(x, _device_of(model))).cpu().numpy()
-    except (RuntimeError, ValueError, IndexError) as error:
+    except Exception as error:  # each framework raises errors of its own
         if "memory" in str(error):
             raise
         raise ValueError(f"The network cannot take x of shape {x.shape}: {str(error).splitlines()[0]}") from error
+
+
+def _check_keras_input(model, x):
+    "Raise ValueError unless the shape is the one that the network was built for."
+    wanted = model.input_shape if isinstance(getattr(model, "input_shape", None), tuple) else x.shape
+    if len(wanted) != len(x.shape) or any(w not in (None, n) for w, n in zip(wanted, x.shape, strict=True)):
+        channels_first = wanted[:1] + wanted[-1:] + wanted[1:-1]
+        raise ValueError(f"it takes {str(channels_first).replace('None', 'n', 1)}")
 
 
 def predict(
@@ -1179,7 +1188,7 @@ class _KerasState(_Counting):
         return {f"{n}.{v.name}": list(v.shape) for n, v in enumerate(self.model.weights)}
 
     def own_state(self):
-        return {"variables": [np.array(variable) for variable in self.variables()]}
+        return {"variables": [variable.numpy() for variable in self.variables()]}
 
     def load_own(self, state):
         for variable, value in zip(self.variables(), state["variables"], strict=True):
