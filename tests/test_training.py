@@ -76,7 +76,7 @@ def by_hand(model, lr: float, epochs: int, momentum: float = 0.0, decay: float =
     optimizer, found = torch.optim.SGD(weights + rest, lr=lr, momentum=momentum), []
     for epoch in range(epochs):
         total = 0.0
-        for x, y in tr.batches(X, Y, batch_size=16, epoch=epoch):
+        for x, y in tr.epoch_batches(X, Y, batch_size=16, epoch=epoch):
             loss = nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
             optimizer.zero_grad()
             loss.backward()
@@ -129,12 +129,12 @@ def test_schedules_are_pytorchs(steps, warmup):
 @settings(max_examples=50, deadline=None)
 def test_an_epoch_has_every_example_once(n, batch_size, epoch):
     x = np.arange(n, dtype=np.float32)[:, None]
-    found = list(tr.batches(x, x, batch_size=batch_size, epoch=epoch))
+    found = list(tr.epoch_batches(x, x, batch_size=batch_size, epoch=epoch))
     assert len(found) == -(-n // batch_size)
     sizes = [len(xb) for xb, _ in found]
     assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
     assert sorted(np.concatenate([xb for xb, _ in found])[:, 0]) == list(range(n))
-    late = list(tr.batches(x, x, batch_size=batch_size, epoch=epoch, start=1))
+    late = list(tr.epoch_batches(x, x, batch_size=batch_size, epoch=epoch, start=1))
     assert all((a[0] == b[0]).all() for a, b in zip(found[1:], late, strict=True))
 
 
@@ -257,7 +257,7 @@ class Explodes(nn.Module):
 def test_the_layer_that_explodes_is_named():
     model = network()
     model.insert(4, Explodes())
-    with pytest.raises(tr.TrainingError, match="step 3, in epoch 1: the loss is .*the output of 4") as caught:
+    with pytest.raises(tr.TrainingError, match=r"step 3, in epoch 1: the loss is .*the output of 4") as caught:
         tr.fit(model, X, Y, epochs=2, batch_size=10)
     assert (caught.value.step, caught.value.layer, len(caught.value.history)) == (3, "4", 0)
     assert all(p.isfinite().all() for p in model.parameters())
@@ -268,7 +268,7 @@ def test_a_gradient_that_explodes_is_named():
     nn.init.zeros_(model[1].weight)
     nn.init.zeros_(model[1].bias)
     loss = lambda outputs, targets: outputs.sqrt().sum()  # noqa: E731
-    with pytest.raises(tr.TrainingError, match="the loss is 0.0, and .* the gradient at the output of 1"):
+    with pytest.raises(tr.TrainingError, match=r"the loss is 0\.0, and .* the gradient at the output of 1"):
         tr.fit(model, X, Y, epochs=1, loss=loss)
     assert model[1].weight.abs().max() == 0
     hidden = nn.Sequential(model, nn.ReLU())  # ReLU stops it: the weights' gradients are finite, and nothing is wrong
