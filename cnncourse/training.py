@@ -557,8 +557,14 @@ class Progress(Callback):
         self.lines, self.bar = lines, None
 
     def on_train_begin(self, run):
-        if run.epoch:
-            print(f"going on after epoch {run.epoch} of {run.epochs}", flush=True)
+        self.begun = False
+
+    def on_epoch_begin(self, run):
+        if self.begun:
+            return
+        self.begun = True
+        if run.step:
+            print(f"going on after step {run.step}, in epoch {run.epoch + 1} of {run.epochs}", flush=True)
         if sys.stdout.isatty() and not os.environ.get("CI"):
             from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -583,7 +589,7 @@ class Progress(Callback):
             self.bar.stop()
             self.bar = None
 
-
+# %% ../nbs/api/training.ipynb #2fd3f520
 def _line(row, epochs):
     "An epoch in one line."
     numbers = [f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "seconds")]
@@ -612,16 +618,14 @@ class EarlyStopping(Callback):
         mode: str | None = None,  # "min" or "max"; None: "max" for an accuracy, else "min"
     ):
         _whole("patience", patience)
-        if mode not in (None, "min", "max"):
-            raise ValueError(f"mode should be 'min' or 'max', not {mode!r}.")
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
-        self.sign = 1 if (mode or ("max" if "accuracy" in monitor else "min")) == "max" else -1
+        self.sign = _sign(monitor, mode)
         self.weights = None
 
     def on_train_begin(self, run):
         if self.monitor in ("val_loss", "val_accuracy") and run.options["validation"] is None:
             raise ValueError(f"EarlyStopping watches {self.monitor!r}: give fit the validation data.")
-        if not run.epoch:
+        if not run.step:
             self.best_epoch, self.best, self.weights = 0, -inf, None  # `best` counts upwards
 
     def on_epoch_end(self, run):
@@ -643,6 +647,13 @@ class EarlyStopping(Callback):
     def load(self, state):
         self.best_epoch, self.best, self.weights = state["best_epoch"], state["best"], state["weights"]
 
+# %% ../nbs/api/training.ipynb #c3bc918b
+def _sign(monitor, mode):
+    "1 where more is better, -1 where less is."
+    if mode not in (None, "min", "max"):
+        raise ValueError(f"mode should be 'min' or 'max', not {mode!r}.")
+    return 1 if (mode or ("max" if "accuracy" in monitor else "min")) == "max" else -1
+
 # %% ../nbs/api/training.ipynb #ccaa15f0
 def gradient_norms(
     model,  # PyTorch network, after `backward`
@@ -652,8 +663,8 @@ def gradient_norms(
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             layer = name.rpartition(".")[0]
-            squares[layer] = squares.get(layer, 0.0) + parameter.grad.double().square().sum()
-    return {layer: float(total) ** 0.5 for layer, total in squares.items()}
+            squares[layer] = squares.get(layer, 0.0) + float(parameter.grad.norm()) ** 2
+    return {layer: total**0.5 for layer, total in squares.items()}
 
 # %% ../nbs/api/training.ipynb #73ce3293
 class GradientNorms(Callback):
@@ -723,7 +734,7 @@ def _digest(arrays: dict, text: str) -> str:
 # %% ../nbs/api/training.ipynb #00989af9
 def _write_safely(path: Path, content: bytes) -> None:
     "Write beside, force onto the disk, rename: `path` is always whole, the old one or the new one."
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f"{path.name}.part")
     try:
         with open(beside, "wb") as file:
             file.write(content)
