@@ -275,7 +275,7 @@ def _outputs(model, x):
     try:
         if _is_keras(model):
             _check_keras_input(model, _to_last(x))
-            return _to_first(np.asarray(model.predict_on_batch(_to_last(x))))
+            return _to_first(np.asarray(model(_to_last(x), training=False)))
         return model(_tensor(x, _device_of(model))).cpu().numpy()
     except Exception as error:  # each framework raises errors of its own
         if "memory" in str(error):
