@@ -526,5 +526,5 @@ def test_the_benchmark_runs(tmp_path):
     done = cnncourse("bench", "training", "--quick", "--out", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "training.json").read_text())
-    assert set(result["summary"]) == {"example", "PyTorch", "Keras"}
+    assert set(result["summary"]) == {"example", "PyTorch", "PyTorch, 1 thread", "Keras"}
     assert "of the example's" in done.stdout
