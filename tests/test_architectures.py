@@ -102,4 +102,4 @@ def test_a_small_form_learns(name):
         [n._replace(layer=Dropout(0.0)) if isinstance(n.layer, Dropout) else n for n in net.nodes],
     )
     history = training.fit(networks.to_torch(net, seed=0), x, data.y_train, epochs=6, batch_size=32, lr=2e-3, seed=0)
-    assert history["loss"][-1] < 0.8 * np.log(len(data.classes))
+    assert history["loss"][-1] < 0.9 * np.log(len(data.classes))
