@@ -1305,4 +1305,4 @@ def recipe(
     **changes,  # arguments of `fit` that should differ
 ) -> dict:  # keyword arguments for `fit` and `fit_keras`
     "The course's settings for a small convolutional network with batch normalisation."
-    return {"epochs": 5, "batch_size": 32, "lr": 1e-2, "schedule": one_cycle(), "weight_decay": 1e-2} | changes
+    return {"epochs": 4, "batch_size": 32, "lr": 1e-2, "schedule": one_cycle(), "weight_decay": 1e-2} | changes
