@@ -113,8 +113,8 @@ class _Arrays:
     def __init__(self, x, y):
         self.x, self.y = x, y
         _check_x(x)
-        if y is not None and len(y) != len(x):
-            raise ValueError(f"x and y should hold equally many examples, not {len(x)} and {len(y)}.")
+        if y is not None and np.shape(y)[:1] != x.shape[:1]:
+            raise ValueError(f"x and y should hold equally many examples, not {len(x)} and {len(np.atleast_1d(y))}.")
 
     def __len__(self):
         return len(self.x)
@@ -174,7 +174,7 @@ def _check_x(x):
     if x.dtype != np.float32:
         hint = " Scale first: (x / 255).astype('float32')." if x.dtype == np.uint8 else ""
         raise ValueError(f"x should be float32, not {x.dtype}.{hint}")
-    if x.ndim < 2 or not len(x):
+    if x.ndim < 2 or not x.size:
         raise ValueError(f"x should hold at least one example, as (n, c, h, w) or (n, features), not shape {x.shape}.")
     if not (isfinite(x.min()) and isfinite(x.max())):
         raise ValueError("x should be finite, but holds NaN or infinity.")
@@ -251,7 +251,7 @@ def _inference(model):
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         for module, mode in modes:
@@ -276,9 +276,12 @@ def _outputs(model, x):
         if _is_keras(model):
             _check_keras_input(model, _to_last(x))
             return _to_first(np.asarray(model(_to_last(x), training=False)))
-        return model(_tensor(x, _device_of(model))).cpu().numpy()
+        outputs = model(_tensor(x, _device_of(model)))
+        if not hasattr(outputs, "cpu"):
+            raise ValueError(f"it gives a {type(outputs).__name__}, not one tensor of outputs")
+        return outputs.cpu().numpy()
     except Exception as error:  # each framework raises errors of its own
-        if "memory" in str(error):
+        if "out of memory" in str(error).lower() or "OOM" in str(error):
             raise
         raise ValueError(f"The network cannot take x of shape {x.shape}: {str(error).splitlines()[0]}") from error
 
@@ -355,7 +358,7 @@ def _check_targets(outputs, targets, loss):
         raise ValueError("y is missing: give the targets, or x as pairs (x, y).")
     if name == "cross_entropy" and not callable(loss):
         _check_labels(outputs, targets)
-    elif name in _LOSSES and targets.shape[1:] != outputs.shape[1:]:
+    elif not callable(loss) and targets.shape[1:] != outputs.shape[1:]:
         raise ValueError(f"y should have the shape of the outputs, (n, *{outputs.shape[1:]}), not {targets.shape}.")
     if np.issubdtype(targets.dtype, np.floating) and not np.isfinite(targets).all():
         raise ValueError("y should be finite, but holds NaN or infinity.")
@@ -391,14 +394,23 @@ def evaluate(
     "The loss and the accuracy of the network on `x`, in inference mode."
     outputs, targets = _predict(model, _open(x, y), batch_size)
     _check_targets(outputs, targets, loss)
-    if _is_keras(model):
-        value = np.mean(_keras_loss(loss)(_keras_targets(targets), _to_last(outputs)))
-    else:
-        value = _torch_loss(loss)(_tensor(outputs, "cpu"), _torch_targets(targets, "cpu"))
-    result = {"loss": float(value)}
+    result = {"loss": _loss_value(model, loss, outputs, targets)}
     if _has_labels(outputs, targets):
         result["accuracy"] = float((outputs.argmax(axis=1) == targets).mean())
     return result
+
+# %% ../nbs/api/training.ipynb #6e6c837c
+def _loss_value(model, loss, outputs, targets) -> float:
+    "The loss of these outputs, computed by the network's framework."
+    try:
+        if _is_keras(model):
+            return float(np.mean(_keras_loss(loss)(_keras_targets(targets), _to_last(outputs))))
+        device = _device_of(model)
+        value = _torch_loss(loss)(_tensor(outputs, device), _torch_targets(targets, device))
+        return float(value)
+    except Exception as error:  # the loss may be anybody's
+        said = f"outputs {outputs.shape} and targets {targets.shape}: {str(error).splitlines()[0]}"
+        raise ValueError(f"The loss cannot make one number of {said}") from error
 
 
 def _torch_targets(targets, device):
@@ -479,9 +491,12 @@ class Run:
 # %% ../nbs/api/training.ipynb #d7e9cb64
 def _steps(examples, batch_size):
     "Batches in an epoch; None where a stream does not say."
-    if isinstance(examples, _Stream):
-        return len(examples.source) if hasattr(examples.source, "__len__") else None
-    return ceil(len(examples) / batch_size)
+    if not isinstance(examples, _Stream):
+        return ceil(len(examples) / batch_size)
+    try:
+        return len(examples.source)
+    except TypeError:
+        return None
 
 # %% ../nbs/api/training.ipynb #c03f0283
 class _Counting(Run):
@@ -794,7 +809,7 @@ def _check_same(path: Path, saved: dict, run: Run) -> None:
             raise ValueError(f"{path} is a checkpoint of another network: {name} is {there} there and {here} here.")
     settings = _settings(run)
     for name in [*settings, *saved["settings"]]:
-        here, there = (_pack(of.get(name), {}) for of in (settings, saved["settings"]))
+        here, there = (_unpack(_pack(of.get(name), {}), {}) for of in (settings, saved["settings"]))
         if here != there:
             said = f": {name} is {there} there and {here} here" if len(f"{here}{there}") < 80 else f" in its {name}"
             raise ValueError(f"{path} is a checkpoint of a training that differs{said}. Delete it to begin anew.")
@@ -871,14 +886,19 @@ def learning_rates(
     "The learning rate of each parameter; a prefix ends where a part of the name ends."
     rates = lr if isinstance(lr, dict) else {"": lr}
     for prefix, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate < inf:
-            raise ValueError(f"lr should be a number of at least 0, not {rate!r}.")
+        _amount("lr", rate)
         if not any(_begins(name, prefix) for name in names):
             parts = {".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)}
             raise ValueError(f"lr names {prefix!r}, but no parameter begins so.{_near(prefix, sorted(parts))}")
     if missing := [name for name in names if not any(_begins(name, prefix) for prefix in rates)]:
         raise ValueError(f"lr has no rate for {missing[0]!r}: add '' for all others (0 keeps them as they are).")
     return {name: rates[max((p for p in rates if _begins(name, p)), key=len)] for name in names}
+
+
+def _amount(name, value):
+    "Raise ValueError unless `value` is a finite number of at least 0."
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < inf:
+        raise ValueError(f"{name} should be a number of at least 0, not {value!r}.")
 
 
 def _begins(name, prefix):
@@ -1061,8 +1081,8 @@ def fit(
     "Train a PyTorch network; the same seed gives the same numbers."
     options = {k: v for k, v in locals().items() if k not in ("model", "x", "y", "device")}
     examples = _check_options(options, x, y)
-    if _is_keras(model):
-        raise ValueError("fit trains PyTorch networks; this is a Keras network: call fit_keras.")
+    if not hasattr(model, "named_parameters"):
+        raise ValueError(f"fit trains PyTorch networks, not a {type(model).__name__}; for Keras call fit_keras.")
     device = _to_device(model, device)
     _probe(model, examples, options)
     run = _TorchRun(model, examples, options, device)
@@ -1079,8 +1099,10 @@ def _check_options(options: dict, x, y):
     _whole("seed", options["seed"], least=0)
     _optimizer_name(options["optimizer"])
     _loss_name(options["loss"])
-    if not 0 <= options["weight_decay"] < inf:
-        raise ValueError(f"weight_decay should be a number of at least 0, not {options['weight_decay']!r}.")
+    _amount("weight_decay", options["weight_decay"])
+    if not isinstance(options["callbacks"], Iterable):
+        raise ValueError(f"callbacks should be a list, as in [Progress()], not {options['callbacks']!r}.")
+    options["callbacks"] = list(options["callbacks"])
     for callback in options["callbacks"]:
         if not isinstance(callback, Callback):
             raise ValueError(f"callbacks should be objects such as Progress(), not {callback!r}.")
@@ -1096,6 +1118,7 @@ def _probe(model, examples, options):
     outputs = _outputs_of(model, first[0][:2])
     targets = examples.y if type(examples) is _Arrays else first[1]
     _check_targets(outputs, targets, options["loss"])
+    _loss_value(model, options["loss"], outputs, targets[: len(outputs)])
     if options["validation"] is not None:
         validation = _open(*_pair(options["validation"]))
         if type(validation) is _Arrays:
@@ -1116,7 +1139,7 @@ def _to_device(model, device):
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
     try:
         model.to(device, memory_format=torch.channels_last)  # only the order in memory: the values stay
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(f"There is no device {str(device)!r} here: {str(error).splitlines()[0]}") from error
     return torch.device(device)
 
@@ -1173,9 +1196,11 @@ class _KerasState(_Counting):
     "What a Keras training is made of."
 
     def __init__(self, model, examples, options):
+        from keras.metrics import SparseCategoricalAccuracy
+
         super().__init__(model, examples, options)
         make = _keras_optimizer(model, options["optimizer"], options["lr"], options["weight_decay"])
-        metrics = ["accuracy"] if options["labels"] else None
+        metrics = [SparseCategoricalAccuracy(name="accuracy")] if options["labels"] else None
         model.compile(optimizer=make, loss=_keras_loss(options["loss"]), metrics=metrics)
         make.build(model.trainable_variables)
         self.noise = [v for v in model.variables if v.name == "seed_generator_state"]  # of dropout and the like
@@ -1216,7 +1241,8 @@ class _KerasRun(_KerasState):
                 yield _to_last(x), _keras_targets(y)
 
     def set_rate(self):
-        self.model.optimizer.learning_rate = self.top_rate * self.factor(self.step)
+        if self.options["schedule"] is not None:
+            self.model.optimizer.learning_rate = self.top_rate * self.factor(self.step)
 
     def check(self, loss):
         "Count the batch; `TrainingError` if the loss is not finite."
@@ -1264,6 +1290,8 @@ def fit_keras(
     examples = _check_options(options, x, y)
     if not _is_keras(model):
         raise ValueError(f"fit_keras trains Keras networks, not a {type(model).__name__}; for PyTorch call fit.")
+    if _steps(examples, batch_size) is None:
+        raise ValueError("Keras needs to know how many batches an epoch has: give a stream that has a length.")
     options["labels"] = _probe(model, examples, options)
     run = _KerasRun(model, examples, options)
     with run.watched():
@@ -1277,4 +1305,4 @@ def recipe(
     **changes,  # arguments of `fit` that should differ
 ) -> dict:  # keyword arguments for `fit` and `fit_keras`
     "The course's settings for a small convolutional network with batch normalisation."
-    return {"epochs": 5, "batch_size": 32, "lr": 1e-2, "schedule": one_cycle(), "weight_decay": 1e-2} | changes
+    return {"epochs": 4, "batch_size": 32, "lr": 1e-2, "schedule": one_cycle(), "weight_decay": 1e-2} | changes

@@ -201,6 +201,30 @@ def test_other_sources_of_examples(kind):
     assert test["loss"] == pytest.approx(tr.evaluate(network(), X, Y)["loss"], rel=1e-5)
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there():
+    with pytest.raises(ValueError, match="There is no device 'cuda' here"):
+        tr.fit(network(), X, Y, epochs=1, device="cuda")
+
+
+def test_a_loss_of_ones_own():
+    own = partial(nn.functional.cross_entropy, label_smoothing=0.1)
+    assert tr.fit(network(), X, Y, epochs=1, loss=own).keys() == ["epoch", "loss", "accuracy", "lr", "seconds"]
+    named = tr.evaluate(network(), X, Y, loss=nn.functional.cross_entropy)  # its name is that of the default
+    assert named == tr.evaluate(network(), X, Y)
+
+
+def test_a_loader_that_does_not_know_its_length():
+    class Endless(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return zip(torch.from_numpy(X), torch.from_numpy(Y), strict=True)
+
+    loader = torch.utils.data.DataLoader(Endless(), batch_size=16)
+    assert len(tr.fit(network(), loader, epochs=2)) == 2
+    with pytest.raises(ValueError, match="how many batches an epoch has"):
+        tr.fit(network(), loader, epochs=2, schedule=tr.cosine())
+
+
 def test_pixels_as_labels():
     model = nn.Conv2d(1, 3, 3, padding=1)
     masks = RNG.integers(0, 3, (50, 6, 6))
@@ -229,6 +253,15 @@ def test_progress_is_plain_where_there_is_no_terminal(capsys):
     assert len(printed.splitlines()) == 10 and printed.isprintable() is False
     assert set(printed) - set("\n") == {c for c in printed if c.isprintable()}
     assert printed.splitlines()[-1].startswith("epoch 30/30  loss ")
+
+
+def test_progress_is_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    tr.fit(network(), X, Y, epochs=3, callbacks=[tr.Progress()])
+    printed = capsys.readouterr().out
+    assert "\x1b[" in printed and "6/6" in printed and "epoch 3/3" in printed
 
 
 def test_gradient_norms_are_those_of_the_gradients():
@@ -382,7 +415,7 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_changes(tmp_path, damage):
         ),
         ({"batch_size": 9}, "batch_size is 10 there and 9 here"),
         ({"seed": 1}, "seed is 0 there and 1 here"),
-        ({"lr": {"": 0.01, "6": 0.1}}, "differs"),
+        ({"lr": {"": 0.01, "6": 0.1}}, r"lr is 0\.01 there and \{'': 0\.01, '6': 0\.1\} here"),
         ({"optimizer": "sgd"}, "optimizer is adam there and sgd here"),
         ({"schedule": tr.cosine()}, "in its schedule"),
         ({"x": X + 1}, "data is"),
@@ -433,6 +466,14 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, said):
         ({"augment": lambda x, rng: x * np.inf}, "x should be finite"),
         ({"callbacks": [tr.EarlyStopping("f1")]}, "watches 'f1', but there are: epoch, loss"),
         ({"device": "tpu9"}, "no device 'tpu9'"),
+        ({"y": 3}, "equally many examples, not 50 and 1"),
+        ({"x": X[:, :, :0]}, "at least one example"),
+        ({"weight_decay": "much"}, "weight_decay should be a number of at least 0, not 'much'"),
+        ({"callbacks": tr.Progress()}, r"callbacks should be a list, as in \[Progress"),
+        ({"loss": nn.CrossEntropyLoss(reduction="none")}, r"one number of outputs \(2, 3\) and targets \(2,\)"),
+        ({"loss": lambda outputs, targets: outputs.mean() + "a"}, "The loss cannot make one number"),
+        ({"model": nn.LSTM(6, 3), "x": X[:, 0]}, "it gives a tuple, not one tensor"),
+        ({"model": "resnet"}, "PyTorch networks, not a str; for Keras call fit_keras"),
         ({"model": nn.Flatten()}, "outputs|parameter"),
         ({"model": nn.Sequential(network(), nn.Softmax(1))}, "ends in softmax"),
     ],
