@@ -35,7 +35,7 @@ def source_places(
     across, down = (part.astype(dtype).swapaxes(0, 1) for part in (across, down))
     return across[:, :, None, :] + down[:, :, :, None]
 
-# %% ../nbs/05_augmentation.ipynb #55752005
+# %% ../nbs/05_augmentation.ipynb #b25b67f9
 _FILLS = {"constant": "constant", "nearest": "edge", "reflect": "edge", "wrap": "wrap"}  # and np.pad's modes
 
 
@@ -46,11 +46,10 @@ def bring_inside(
 ) -> np.ndarray:
     "Replace places outside by places with the same value, from -1 to `size`: those two are the pixels just outside."
     if fill == "reflect":
-        np.mod(np.add(at, 0.5, out=at), 2 * size, out=at)
-        np.minimum(at, 2 * size - at, out=at)
-        at -= 0.5
+        at -= 2 * size * np.floor((at + 0.5) / (2 * size))
+        np.minimum(at, 2 * size - 1 - at, out=at)
     elif fill == "wrap":
-        np.mod(at, size, out=at)
+        at -= size * np.floor(at / size)
     else:
         edge = 1 if fill == "constant" else 0
         np.clip(at, -edge, size - 1 + edge, out=at)
