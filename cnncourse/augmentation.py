@@ -688,7 +688,7 @@ def _check_shares(y, n):
         )
     return y
 
-# %% ../nbs/05_augmentation.ipynb #616dc931
+# %% ../nbs/05_augmentation.ipynb #9171c286
 def mix(
     x,  # (n, c, h, w), uint8 or floats
     y,  # (n, classes): shares of the classes, such as one-hot rows, floats
@@ -704,8 +704,9 @@ def mix(
     (n, _, h, w), y = x.shape, _check_shares(y, len(x))
     partner, (weights, windows) = rng.permutation(n), how.draw(rng, n, h, w)
     share, cut = weights.mean(axis=(1, 2)), windows is not None
-    own, other = _to_float(x), _to_float(x[partner])
-    mixed = _from_float(other + weights[:, None].astype(own.dtype) * (own - other), x.dtype).astype(x.dtype, copy=False)
+    own = _to_float(x)
+    part = weights[:, None].astype(own.dtype)
+    mixed = _from_float(part * own + (1 - part) * own[partner], x.dtype).astype(x.dtype, copy=False)
     y = (share[:, None] * y + (1 - share[:, None]) * y[partner]).astype(y.dtype)
     if masks is not None:
         masks = _check_masks(masks, x)
