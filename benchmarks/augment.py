@@ -69,11 +69,16 @@ OURS = Augmenter(
 )
 STREAM = """
 import resource, sys, time
+from pathlib import Path
 from cnncourse.datasets import stream_folder
 start, seen, stream = time.perf_counter(), 0, stream_folder(sys.argv[1], size=64, workers=2)
 for x, y in stream:
     seen += len(y)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+status = Path("/proc/self/status")  # Linux hands ru_maxrss on from the process that started this one
+if status.exists():
+    peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(seen, time.perf_counter() - start, peak)
 """
 

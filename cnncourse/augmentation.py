@@ -6,7 +6,8 @@
 __all__ = ['affine_matrix', 'source_places', 'bring_inside', 'gather', 'resample', 'as_batch', 'check_matrices', 'warp', 'Step',
            'GeometricStep', 'PixelStep', 'about_centre', 'Shift', 'Scale', 'Rotate', 'Shear', 'Flip', 'Crop',
            'Brightness', 'Contrast', 'Noise', 'Hue', 'Blur', 'Erase', 'Scratch', 'check_boxes', 'move_boxes',
-           'warp_masks', 'chain_matrices', 'Augmented', 'Augmenter', 'Mixed', 'Mixup', 'CutMix', 'mix']
+           'warp_masks', 'chain_matrices', 'Augmented', 'Augmenter', 'Mixed', 'Mixup', 'CutMix', 'mix',
+           'predict_averaged']
 
 # %% ../nbs/05_augmentation.ipynb #0130b2c3
 from abc import ABC, abstractmethod
@@ -721,3 +722,21 @@ def mix(
         ]
         boxes, kept = [new for new, _ in pairs], [left for _, left in pairs]
     return Mixed(mixed, y, partner, share, boxes, masks, kept)
+
+# %% ../nbs/05_augmentation.ipynb #011cbfdc
+def predict_averaged(
+    predict: Callable,  # pictures (n, c, h, w) → one row of numbers for each (n, classes), such as probabilities
+    x,  # (n, c, h, w)
+    augment: Callable,  # (x, rng) → x, such as an `Augmenter`
+    *,
+    copies: int = 8,  # how many augmented copies, besides the picture itself
+    seed: int = 0,  # the same seed makes the same copies
+) -> np.ndarray:  # (n, classes)
+    "Mean of the predictions for each picture and for augmented copies of it."
+    if not isinstance(copies, (int, np.integer)) or copies < 0:
+        raise ValueError(f"copies must be a whole number from 0; got {copies!r}")
+    rng = np.random.default_rng(seed)
+    total = np.asarray(predict(x))
+    for _ in range(copies):
+        total = total + predict(augment(x, rng))
+    return total / (copies + 1)
