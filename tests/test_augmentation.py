@@ -5,8 +5,6 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -380,12 +378,3 @@ def test_wrong_input_gets_one_sentence(message):
     with pytest.raises(ValueError, match=message) as caught:
         BAD[message]()
     assert "\n" not in str(caught.value) and caught.value.__cause__ is None
-
-
-def test_the_benchmark_runs(tmp_path):
-    from conftest import COURSE
-
-    script = COURSE / "benchmarks" / "augment.py"
-    done = subprocess.run([sys.executable, script, "--quick", "--out", tmp_path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "augment.json").exists()
