@@ -313,7 +313,7 @@ class Crop(GeometricStep):
         left, top = left * (1 - share) * width, top * (1 - share) * height
         return affine_matrix(a=1 / share, c=-left / share, e=1 / share, f=-top / share)
 
-# %% ../nbs/05_augmentation.ipynb #6b46911d
+# %% ../nbs/05_augmentation.ipynb #164fd96a
 def _per_picture(values, x):
     "Numbers (n,) as (n, 1, 1, 1), with the precision of `x`."
     return values.astype(x.dtype)[:, None, None, None]
@@ -345,7 +345,7 @@ class Contrast(PixelStep):
         x += (1 - factor) * mean
         np.clip(x, 0, 1, out=x)
 
-
+# %% ../nbs/05_augmentation.ipynb #03118a68
 @dataclass(frozen=True)
 class Noise(PixelStep):
     "Add a normal random number with standard deviation `sigma` to every pixel and channel."
@@ -383,7 +383,7 @@ class Hue(PixelStep):
             k = np.mod(hue + n, 6)
             x[:, channel] = top - spread * np.clip(np.minimum(k, 4 - k), 0, 1)
 
-# %% ../nbs/05_augmentation.ipynb #f179486e
+# %% ../nbs/05_augmentation.ipynb #63aefaaf
 @dataclass(frozen=True)
 class Blur(PixelStep):
     "Convolve with a Gaussian whose standard deviation is `sigma` pixels; at the edge the edge pixel goes on."
@@ -400,7 +400,7 @@ class Blur(PixelStep):
 
 @dataclass(frozen=True)
 class Erase(PixelStep):
-    "Paint a rectangle in grey `value`: `share` of the area, `aspect` times as high as wide, at `left`, `top` from 0 to 1."
+    "Paint a rectangle in grey `value`: `share` of the area, `aspect` times as high as wide (at most as the picture), at `left`, `top`."
 
     share: float | tuple
     aspect: float | tuple = (0.5, 2.0)

@@ -861,9 +861,7 @@ class PictureFolder:
         return -(-(len(self.files) - len(self.reasons)) // self.batch_size)
 
     def __repr__(self):
-        counts = ", ".join(f"{c} {n}" for c, n in zip(self.classes, np.bincount(self.y), strict=True))
-        size = "x".join(map(str, self.size))
-        return f"PictureFolder {self.root.name}: {counts}; {len(self)} batches at {size}; {len(self.reasons)} broken"
+        return _folder_text(self)
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         "Batches: pictures `(n, c, h, w)` and labels `(n,)`, int64."
@@ -876,6 +874,14 @@ class PictureFolder:
         return train, replace(test, shuffle=False)
 
 # %% ../nbs/api/datasets.ipynb #1981dc79
+def _folder_text(folder):
+    "What `PictureFolder` prints."
+    counts = np.bincount(folder.y, minlength=len(folder.classes))
+    held = ", ".join(f"{name} {count}" for name, count in zip(folder.classes, counts, strict=True))
+    about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.reasons)} broken"
+    return f"PictureFolder {folder.root.name}: {held}; {about}"
+
+# %% ../nbs/api/datasets.ipynb #df7b890f
 def _read_ahead(folder, order):
     "For each place in `order`, in this order: the place, and its picture or the reason why there is none."
     pool, waiting = ThreadPoolExecutor(folder.workers), deque()
@@ -892,7 +898,7 @@ def _read_ahead(folder, order):
     finally:
         pool.shutdown(cancel_futures=True)  # also when the reader stops in the middle
 
-
+# %% ../nbs/api/datasets.ipynb #f2671ad1
 def _batches(folder):
     "One epoch of a PictureFolder."
     order = np.array([i for i in range(len(folder.files)) if i not in folder.reasons])
