@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DataError', 'Data', 'RemoteFile', 'Description', 'names', 'description', 'photograph_names', 'photograph', 'Shapes',
-           'shapes', 'fetch', 'cache_folder', 'download', 'Status', 'status', 'clear', 'from_folder', 'load']
+           'shapes', 'fetch', 'cache_folder', 'download', 'Status', 'status', 'clear', 'from_folder', 'PictureFolder',
+           'stream_folder', 'load']
 
 # %% ../nbs/api/datasets.ipynb #1eb2788a
 import difflib
@@ -15,9 +16,11 @@ import os
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from errno import ENOSPC
 from functools import partial
 from pathlib import Path
@@ -763,6 +766,19 @@ def _picture(file, size, gray):
         image.draft(None, (max(size), max(size)))  # a large JPEG is decoded at a half, quarter or eighth
         return _to_array(_fit(_plain(ImageOps.exif_transpose(image), gray), size))
 
+
+def _try_picture(read, name, size, gray):
+    "The picture in the file `read(name)`, or, if it is broken, the reason as text."
+    try:
+        return _picture(read(name), size, gray)
+    except Exception as error:  # a damaged file may make a decoder raise anything
+        return f"{error}" or type(error).__name__
+
+
+def _nothing_readable(broken):
+    "The error when all files are broken."
+    return DataError(f"None of the {len(broken)} files can be read as a picture; the first says: {broken[0][1]}.")
+
 # %% ../nbs/api/datasets.ipynb #ca0dd2b9
 def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, source):
     "A `Data` from files `names` with labels `y`; broken ones are skipped and listed."
@@ -773,17 +789,30 @@ def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, s
     for i in _stratified_order(y, rng):
         if len(kept) == wanted:
             break
-        try:
-            x.append(_picture(read(names[i]), size, gray))
+        picture = _try_picture(read, names[i], size, gray)
+        if isinstance(picture, str):
+            broken.append((str(names[i]), picture))
+        else:
+            x.append(picture)
             kept.append(i)
-        except Exception as error:  # a damaged file may make a decoder raise anything
-            broken.append((str(names[i]), f"{error}" or type(error).__name__))
     if not kept:
-        raise DataError(f"None of the {len(names)} files can be read as a picture; the first says: {broken[0][1]}.")
+        raise _nothing_readable(broken)
     n_train, n_test = _sizes(len(kept), n_train, n_test)
     x, y = np.stack(x), y[kept]
     train = n_test + rng.permutation(n_train)
     return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=tuple(sorted(broken)))
+
+# %% ../nbs/api/datasets.ipynb #002574de
+def _tree(path):
+    "The picture files below `path`, their labels, and the classes: the names of the first folders."
+    if not path.is_dir():
+        raise DataError(f"There is no folder {path}; give the folder that holds one folder of pictures for each class.")
+    files = [p.relative_to(path) for p in sorted(path.glob("*/**/*")) if p.suffix.lower() in _SUFFIXES]
+    files = [p for p in files if not any(part.startswith(".") for part in p.parts)]  # nothing hidden
+    if not files:
+        raise DataError(f"{path} holds no folders of pictures; put those of each class into a folder of its own.")
+    classes, y = np.unique([p.parts[0] for p in files], return_inverse=True)
+    return files, y, tuple(map(str, classes))
 
 # %% ../nbs/api/datasets.ipynb #c62e72f7
 def from_folder(
@@ -798,16 +827,137 @@ def from_folder(
     "Read a tree of pictures: the first folder below `path` is the class; `Data.broken` lists what cannot be read."
     path = Path(path).expanduser()
     _check_counts(n_train=n_train, n_test=n_test)
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}; give the folder that holds one folder of pictures for each class.")
-    files = [p.relative_to(path) for p in sorted(path.glob("*/**/*")) if p.suffix.lower() in _SUFFIXES]
-    files = [p for p in files if not any(part.startswith(".") for part in p.parts)]  # nothing hidden
-    if not files:
-        raise DataError(f"{path} holds no folders of pictures; put those of each class into a folder of its own.")
-    classes, y = np.unique([p.parts[0] for p in files], return_inverse=True)
-    about = {"classes": tuple(map(str, classes)), "source": f"Pictures from the folder {path.name}."}
+    files, y, classes = _tree(path)
+    about = {"classes": classes, "source": f"Pictures from the folder {path.name}."}
     parts = {"n_train": n_train, "n_test": n_test, "seed": seed}
     return _from_files(files, y, path.joinpath, size=_pair(size), gray=gray, **parts, **about)
+
+# %% ../nbs/api/datasets.ipynb #275f665b
+@dataclass(eq=False, repr=False)
+class PictureFolder:
+    "Batches `(x, y)` of pictures from the disk; iterate over it once for each epoch."
+
+    root: Path  # the folder
+    files: list[Path]  # of all pictures, below `root`
+    y: np.ndarray  # their labels `(n,)`, int64
+    classes: tuple[str, ...]  # the names of label 0, 1, …
+    size: tuple[int, int]  # of every picture: height, width
+    batch_size: int  # pictures in a batch; the last one may have fewer
+    gray: bool  # one channel instead of three
+    shuffle: bool  # a new order in each epoch
+    scale: bool  # float32 from 0 to 1 instead of uint8
+    seed: int  # the same seed gives the same orders
+    workers: int  # threads that read
+    epoch: int = 0  # how often the folder has been begun
+    reasons: dict[int, str] = field(default_factory=dict)  # of the broken files, by their place in `files`
+
+    @property
+    def broken(self) -> tuple[tuple[str, str], ...]:
+        "The files that were skipped so far, each with the reason."
+        return tuple(sorted((str(self.files[i]), reason) for i, reason in self.reasons.items()))
+
+    def __len__(self) -> int:
+        "Batches in an epoch: exact as soon as all broken files are known."
+        return -(-(len(self.files) - len(self.reasons)) // self.batch_size)
+
+    def __repr__(self):
+        return _folder_text(self)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        "Batches: pictures `(n, c, h, w)` and labels `(n,)`, int64."
+        return _batches(self)
+
+    def split(self, n_test: int | None = None) -> tuple["PictureFolder", "PictureFolder"]:  # None: a fifth
+        "A training part and a test part that share no file and hold each class in its share."
+        parts = _divide(self.y, None, n_test, self.seed)
+        train, test = (replace(self, files=[self.files[i] for i in p], y=self.y[p], reasons={}) for p in parts)
+        return train, replace(test, shuffle=False)
+
+# %% ../nbs/api/datasets.ipynb #1981dc79
+def _folder_text(folder):
+    "What `PictureFolder` prints."
+    counts = np.bincount(folder.y, minlength=len(folder.classes))
+    held = ", ".join(f"{name} {count}" for name, count in zip(folder.classes, counts, strict=True))
+    about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.reasons)} broken"
+    return f"PictureFolder {folder.root.name}: {held}; {about}"
+
+# %% ../nbs/api/datasets.ipynb #df7b890f
+def _read_ahead(folder, order):
+    "For each place in `order`, in this order: the place, and its picture or the reason why there is none."
+    pool, waiting = ThreadPoolExecutor(folder.workers), deque()
+    try:
+        for i in order:
+            task = pool.submit(_try_picture, folder.root.joinpath, folder.files[i], folder.size, folder.gray)
+            waiting.append((i, task))
+            if len(waiting) > 4 * folder.workers:  # so many are read ahead, no more
+                i, task = waiting.popleft()
+                yield i, task.result()
+        while waiting:
+            i, task = waiting.popleft()
+            yield i, task.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # also when the reader stops in the middle
+
+# %% ../nbs/api/datasets.ipynb #f2671ad1
+def _batches(folder):
+    "One epoch of a PictureFolder."
+    order = np.array([i for i in range(len(folder.files)) if i not in folder.reasons])
+    if folder.shuffle:
+        order = np.random.default_rng((folder.seed, folder.epoch)).permutation(order)
+    folder.epoch += 1
+    x, y = [], []
+    for i, picture in _read_ahead(folder, order.tolist()):
+        if isinstance(picture, str):
+            folder.reasons[i] = picture
+            continue
+        x.append(picture)
+        y.append(folder.y[i])
+        if len(x) == folder.batch_size:
+            yield _batch(x, y, folder.scale)
+            x, y = [], []
+    if x:
+        yield _batch(x, y, folder.scale)
+    if len(folder.reasons) == len(folder.files):
+        raise _nothing_readable(folder.broken)
+
+
+def _batch(x, y, scale):
+    "Lists of pictures and labels as two arrays."
+    x = np.stack(x)
+    return x.astype(np.float32) / 255 if scale else x, np.array(y)
+
+# %% ../nbs/api/datasets.ipynb #c5bceada
+def _check_positive(**counts):
+    "Raise ValueError unless each count is a whole number from 1."
+    for name, value in counts.items():
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} should be a whole number from 1, not {value!r}.")
+
+
+def stream_folder(
+    path: str | Path,  # a folder with one folder of pictures for each class
+    *,
+    size: int | tuple[int, int],  # of every picture, in pixels, or (height, width)
+    batch_size: int = 32,  # pictures in a batch
+    gray: bool = False,  # one channel instead of three
+    shuffle: bool = True,  # a new order in each epoch
+    scale: bool = True,  # float32 from 0 to 1, as networks want it, instead of uint8
+    seed: int = 0,  # the same seed gives the same orders
+    workers: int = 2,  # threads that read
+) -> PictureFolder:
+    "Read a tree of pictures batch by batch: the first folder below `path` is the class."
+    path = Path(path).expanduser()
+    _check_positive(batch_size=batch_size, workers=workers)
+    files, y, classes = _tree(path)
+    empty = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != "." and p.name not in classes)
+    if empty:
+        raise DataError(f"The folder {empty[0]!r} in {path} holds no pictures; fill it or remove it.")
+    if len(classes) < 2:
+        raise DataError(
+            f"{path} holds one class only, {classes[0]!r}; a classifier needs a folder for each of two or more."
+        )
+    settings = {"batch_size": batch_size, "gray": gray, "shuffle": shuffle, "scale": scale, "seed": seed}
+    return PictureFolder(path, files, y.astype(np.int64), classes, _pair(size), workers=workers, **settings)
 
 # %% ../nbs/api/datasets.ipynb #6a7a9c01
 def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
