@@ -8,10 +8,11 @@ __all__ = ['BACKBONE', 'SCALES', 'PUBLISHED', 'prepare', 'Place', 'source_photog
            'learning_curve', 'with_head', 'freeze', 'unfreeze', 'layer_rates', 'fine_tune', 'published_network',
            'read_published', 'published']
 
-# %% ../nbs/06_transfer.ipynb #f14a7af0
+# %% ../nbs/06_transfer.ipynb #e4bc0768
 import difflib
 import re
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.resources import files
 from math import prod
@@ -82,7 +83,9 @@ def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (n, c, h, w
 
     if x.shape[2:] == size:
         return x
-    planes = (Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:]))
+    planes = (
+        Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:])
+    )
     return np.reshape([np.asarray(plane) for plane in planes], (*x.shape[:2], *size)).astype(np.float32)
 
 # %% ../nbs/06_transfer.ipynb #3955568c
@@ -200,7 +203,9 @@ def borrow(
     own = networks.get_weights(model)
     shared = {name: weights[name] for name in own if name in weights}
     if not shared:
-        raise ValueError(f"no name is shared: the model has {', '.join(list(own)[:3])}, …; the weights {', '.join(list(weights)[:3])}, …")
+        raise ValueError(
+            f"no name is shared: the model has {', '.join(list(own)[:3])}, …; the weights {', '.join(list(weights)[:3])}, …"
+        )
     networks.set_weights(model, own | shared)
     return [name for name in own if name not in shared]
 
@@ -252,7 +257,11 @@ def pretrain(
         callbacks=[*callbacks, checkpoint], **settings,
     )  # fmt: skip
     about = {"seed": seed, "epochs": epochs} | about
-    about |= {"minutes": sum(history["seconds"]) / 60, "threads": torch.get_num_threads(), "accuracy": history["val_accuracy"][-1]}
+    about |= {
+        "minutes": sum(history["seconds"]) / 60,
+        "threads": torch.get_num_threads(),
+        "accuracy": history["val_accuracy"][-1],
+    }
     part = networks.to_torch(BACKBONE)
     borrow(part, networks.get_weights(model))
     networks.save_weights(part, folder / "backbone.safetensors", seed=str(seed), epochs=str(epochs))
@@ -295,7 +304,15 @@ def _check_pictures(model, x: np.ndarray):  # `ValueError` unless the model take
     if x.ndim != 4 or x.shape[1:] != shape or not len(x):
         raise ValueError(f"the network takes pictures (n, {', '.join(map(str, shape))}), not {x.shape}: see prepare")
 
-# %% ../nbs/06_transfer.ipynb #ab11e722
+# %% ../nbs/06_transfer.ipynb #1ab63582
+def _no_gradients(model):  # a context in which PyTorch keeps nothing for the way back
+    if _in_keras(model):
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
 def features(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32, from `prepare`
@@ -309,7 +326,8 @@ def features(
     _check_pictures(model, x)
     layers, found = {name: _last_of(_names(model), name) for name in asked}, {name: [] for name in asked}
     for start in range(0, len(x), batch_size):
-        values = networks.activations(model, x[start : start + batch_size], layers.values())
+        with _no_gradients(model):
+            values = networks.activations(model, x[start : start + batch_size], layers.values())
         for name, last in layers.items():
             found[name].append(values[last] if maps or values[last].ndim == 2 else values[last].mean(axis=(2, 3)))
     joined = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -438,7 +456,12 @@ def _parameters(model) -> dict[str, tuple[tuple[int, ...], bool]]:  # {name: (sh
     if not _in_keras(model):
         return {name: (tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()}
     learns = {id(v) for v in model.trainable_variables}
-    found = {f"{layer.name}.{v.name}": v for layer in model.layers for v in layer.variables if not v.name.startswith(("moving_", "seed_"))}
+    found = {
+        f"{layer.name}.{v.name}": v
+        for layer in model.layers
+        for v in layer.variables
+        if not v.name.startswith(("moving_", "seed_"))
+    }
     return {name: (tuple(v.shape), id(v) in learns) for name, v in found.items()}
 
 # %% ../nbs/06_transfer.ipynb #dec39fce
@@ -542,7 +565,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:  # a state dict saved by `
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: value.float().numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        return {
+            name: value.float().numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")
+        }
     except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError) as error:
         raise ValueError(f"{path} holds no weights as PyTorch saves them ({str(error).splitlines()[0]})") from None
 
@@ -625,7 +650,9 @@ def read_published(
     wrong = [name for name in wanted | weights if np.shape(weights.get(name)) != wanted.get(name)]
     if wrong:
         name = wrong[0]
-        raise ValueError(f"{path} holds other weights than {net.name}: {name} is {np.shape(weights.get(name))} there, {wanted.get(name)} here")
+        raise ValueError(
+            f"{path} holds other weights than {net.name}: {name} is {np.shape(weights.get(name))} there, {wanted.get(name)} here"
+        )
     return weights
 
 # %% ../nbs/06_transfer.ipynb #fd25ed63

@@ -83,13 +83,19 @@ def test_the_benchmark_and_the_card_tell_of_the_same_training():
     assert f"{run['accuracy']:.1%}" in card and run["minutes"] < 10
 
 
-def test_no_target_picture_is_among_those_of_the_pretraining():
-    pictures, (held_out, _), _ = transfer.pretraining_data(seed=0, per_place=1)
-    grey = [pictures.x.mean(axis=1), 255 * held_out.mean(axis=1)]
-    faces = datasets.load("faces", size=32)
-    for target in np.concatenate([faces.x_train, faces.x_test])[:, 0].astype(np.float32):
-        crops = [grey[0][:, 4:36, 4:36], grey[1]]
-        assert min(np.abs(part - target).mean(axis=(1, 2)).min() for part in crops) > 3
+def test_the_pretraining_never_opens_a_target_task(monkeypatch):
+    import skimage.data
+    import sklearn.datasets
+
+    def forbidden(*args, **kwargs):
+        raise AssertionError("a target task was opened")
+
+    for name in ("lfw_subset", "brick", "grass", "gravel", "astronaut", "camera"):
+        monkeypatch.setattr(skimage.data, name, forbidden)
+    monkeypatch.setattr(sklearn.datasets, "load_digits", forbidden)
+    monkeypatch.setattr(datasets, "load", forbidden)
+    pictures, _, about = transfer.pretraining_data(seed=0, per_place=1)
+    assert len(pictures) == about["pictures"] == about["places"] + 16
 
 
 def test_the_backbone_gives_the_same_features_in_both_frameworks():
@@ -123,8 +129,11 @@ def test_varied_pictures_keep_their_form():
 
 
 class Stop(training.Callback):
+    def __init__(self, after):
+        self.after = after
+
     def on_epoch_begin(self, run):
-        if run.epoch == 1:
+        if run.epoch == self.after:
             raise KeyboardInterrupt
 
 
@@ -134,9 +143,11 @@ def test_a_pretraining_that_was_stopped_goes_on_to_the_same_weights(tmp_path):
     options = {"epochs": 2, "per_place": 1}
     about = transfer.pretrain(tmp_path / "whole", **options)
     with pytest.raises(KeyboardInterrupt):
-        transfer.pretrain(tmp_path / "parts", callbacks=[Stop()], **options)
+        transfer.pretrain(tmp_path / "parts", callbacks=[Stop(after=1)], **options)
     assert not (tmp_path / "parts/backbone.safetensors").exists()
-    assert transfer.pretrain(tmp_path / "parts", **options)["accuracy"] == about["accuracy"]
+    assert (
+        transfer.pretrain(tmp_path / "parts", callbacks=[Stop(after=None)], **options)["accuracy"] == about["accuracy"]
+    )
     whole, parts = (networks.read_weights(tmp_path / folder / "backbone.safetensors") for folder in ("whole", "parts"))
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
     assert {path.name for path in (tmp_path / "parts").iterdir()} == {"backbone.md", "backbone.safetensors"}
@@ -271,7 +282,7 @@ def test_both_frameworks_freeze_the_same_layers_of_a_graph(until):
         learning.append({name.rpartition(".")[0] for name, (_, on) in transfer._parameters(model).items() if on})
     assert counts[0] == counts[1] and learning[0] == learning[1]
     kept = {node.name for node in networks.cut(net, transfer._last_of([n.name for n in net.nodes], until)).nodes}
-    assert not learning[0] & kept and len(learning[0]) > 1
+    assert not learning[0] & kept and "head.dense" in learning[0]
 
 
 # The recipe
