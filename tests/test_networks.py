@@ -37,7 +37,7 @@ from cnncourse.networks import (
     Upsample,
 )
 
-few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 # Random networks
@@ -61,7 +61,15 @@ def map_layers(draw, channels):
     return draw(
         st.sampled_from(
             [
-                Conv(groups * draw(st.integers(1, 3)), kernel_size, stride, pads, draw(st.integers(1, 2)), groups, draw(st.booleans())),
+                Conv(
+                    groups * draw(st.integers(1, 3)),
+                    kernel_size,
+                    stride,
+                    pads,
+                    draw(st.integers(1, 2)),
+                    groups,
+                    draw(st.booleans()),
+                ),
                 MaxPool(kernel_size, draw(st.sampled_from([None, stride])), pads, draw(st.booleans())),
                 AvgPool(kernel_size, stride, pads, draw(st.booleans()), draw(st.booleans())),
                 ConvTranspose(draw(st.integers(1, 3)), kernel_size, stride, 0, 0, draw(st.booleans())),
@@ -100,7 +108,16 @@ def random_networks(draw):
             more = [(f"skip{n}.a", BatchNorm(), before), (f"skip{n}.b", Activation("relu"))]
             merge = draw(st.sampled_from([Add(), Concat()]))
             nodes = [*nodes, *more, (f"skip{n}.merge", merge, (more[-1][0], before))]
-    head = draw(st.sampled_from([[], [GlobalAvgPool(), Dense(3)], [Flatten(), Dense(4), Activation("softmax")], [Flatten("hwc"), BatchNorm(), Dense(2)]]))
+    head = draw(
+        st.sampled_from(
+            [
+                [],
+                [GlobalAvgPool(), Dense(3)],
+                [Flatten(), Dense(4), Activation("softmax")],
+                [Flatten("hwc"), BatchNorm(), Dense(2)],
+            ]
+        )
+    )
     nodes = [*nodes, *((f"head{n}", layer) for n, layer in enumerate(head))]
     return Network("random", shape, nodes)
 
@@ -109,7 +126,9 @@ def trained(net, seed):
     "Weights with running statistics that are not 0 and 1."
     rng = np.random.default_rng(seed)
     return {
-        name: (rng.uniform(0.5, 2, shape) if name.endswith("running_var") else rng.normal(size=shape)).astype(np.float32)
+        name: (rng.uniform(0.5, 2, shape) if name.endswith("running_var") else rng.normal(size=shape)).astype(
+            np.float32
+        )
         for name, shape in networks.weight_shapes(net).items()
     }
 
@@ -153,43 +172,200 @@ def test_counts_agree_with_the_shapes_of_the_weights(net):
     assert table.macs == networks.n_macs(net)
 
 
-@settings(max_examples=25, deadline=None)
+@few
 @given(random_networks())
 def test_a_random_network_comes_back_from_pytorch_code(net):
-    "Through `torch.fx` and back: the same shapes, parameters and multiply-adds."
-    known = (Select, Upsample, LocalResponseNorm, Reshape)
-    odd = [n for n in net.nodes if isinstance(n.layer, known) or (isinstance(n.layer, Flatten) and n.layer.order == "hwc")]
+    "Through `torch.fx` and back: the same shapes, parameters and multiply-adds, or a sentence that names what has no counterpart."
     model = networks.to_torch(net)
-    names = {node.target for node in model.graph.nodes if node.op == "call_function"}
-    if odd or any(getattr(name, "__name__", "") in ("pad", "torch_avg_pool") for name in names):
+    try:
+        again = networks.from_torch(model, net.input_shape)
+    except ValueError as error:
+        assert "has no counterpart here" in str(error)
         return
-    again = networks.from_torch(model, net.input_shape)
     assert again.shapes[again.outputs[0]] == net.shapes[net.outputs[0]]
     assert (networks.n_params(again), networks.n_macs(again)) == (networks.n_params(net), networks.n_macs(net))
 
 
-@settings(max_examples=25, deadline=None)
-@given(random_networks())
-def test_the_receptive_field_holds_all_that_has_a_gradient(net):
-    "The gradient of one output in the middle reaches no pixel outside the field, and, for chains of plain layers, its whole width."
+# Receptive fields
+
+
+@st.composite
+def chains(draw):
+    "Convolutions and average pooling on a large picture: every pixel of a field has a gradient when all weights are 1."
+    layers = []
+    for _ in range(draw(st.integers(1, 4))):
+        k, s = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+        kinds = [
+            Conv(1, k, s, draw(st.integers(0, 2)), draw(st.integers(1, 2))),
+            AvgPool(k, s, k // 2),
+            Conv(1, (k, 1), s),
+        ]
+        layers.append(draw(st.sampled_from(kinds)))
+    return Network("chain", (1, 96, 96), layers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_the_receptive_field_is_where_the_gradient_is(net):
     import torch
 
-    soft = [n._replace(layer=Activation("sigmoid")) if isinstance(n.layer, (Activation, MaxPool)) and not isinstance(n.layer, MaxPool) else n for n in net.nodes]
-    soft = [n._replace(layer=AvgPool(n.layer.kernel_size, n.layer.stride, n.layer.padding, n.layer.ceil_mode)) if isinstance(n.layer, MaxPool) else n for n in soft]
-    net = Network("soft", net.input_shape, soft)
-    maps = [n.name for n in net.nodes if len(net.shapes[n.name]) == 3]
-    net = networks.cut(net, maps[-1])
-    model = networks.to_torch(net, seed=1).double().eval()
-    x = torch.rand(1, *net.input_shape, dtype=torch.float64, requires_grad=True)
-    value = model(x)[0].sum(0)
-    at = tuple(size // 2 for size in value.shape)
-    value[at].backward()
-    seen = x.grad[0].abs().sum(0).numpy()
+    model = networks.to_torch(net).double()
+    networks.set_weights(model, {name: np.ones(shape) for name, shape in networks.weight_shapes(net).items()})
+    x = torch.zeros(1, *net.input_shape, dtype=torch.float64, requires_grad=True)
+    out = model(x)
+    at = [size // 2 for size in out.shape[2:]]
+    out[0, 0, at[0], at[1]].backward()
     for axis, field in enumerate(networks.receptive_field(net)):
-        touched = np.flatnonzero(seen.sum(1 - axis))
-        centre, reach = field.centre + at[axis] * field.jump, (field.size - 1) / 2
-        slack = 1.0 if any(isinstance(n.layer, (Upsample, ConvTranspose)) for n in net.nodes) else 0.0
-        jump = max(1.0, max(f.jump for f in (networks.receptive_field(net)[axis],)))
-        if len(touched):
-            assert touched.min() >= centre - reach - slack * 2 * jump
-            assert touched.max() <= centre + reach + slack * 2 * jump
+        touched = np.flatnonzero(x.grad[0, 0].numpy().sum(1 - axis))
+        centre = field.centre + at[axis] * field.jump
+        # with dilation or a stride above the kernel size there may be holes, but never at the field's ends
+        assert (touched.min(), touched.max()) == (centre - (field.size - 1) / 2, centre + (field.size - 1) / 2)
+
+
+def test_the_field_of_a_transposed_convolution_is_the_largest_of_its_outputs():
+    import torch
+
+    for kernel_size, stride, padding in [(2, 2, 0), (3, 2, 1), (4, 2, 1), (3, 3, 0), (5, 2, 2), (3, 1, 1)]:
+        net = Network("up", (1, 24, 24), [Conv(1, 3, 2, 1), ConvTranspose(1, kernel_size, stride, padding)])
+        model = networks.to_torch(net)
+        networks.set_weights(model, {n: np.ones(s, np.float32) for n, s in networks.weight_shapes(net).items()})
+        sizes = []
+        for place in range(8, 8 + stride):
+            x = torch.zeros(1, 1, 24, 24, requires_grad=True)
+            model(x)[0, 0, place, place].backward()
+            sizes.append(np.ptp(np.flatnonzero(x.grad[0, 0].sum(1).numpy())) + 1)
+        assert networks.receptive_field(net)[0].size == max(sizes)
+
+
+# Weights
+
+
+@pytest.fixture
+def tiny():
+    return Network("tiny", (2, 6, 6), [Conv(3, 3), BatchNorm(), Activation("relu"), Flatten(), Dense(4)])
+
+
+def test_training_in_keras_and_use_in_pytorch(tiny):
+    "Running statistics that Keras learnt arrive too."
+    import torch
+
+    model = networks.to_keras(tiny, seed=0)
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(2, 3, size=(32, 6, 6, 2)).astype(np.float32)
+    model.fit(x, np.zeros((32, 4), np.float32), epochs=3, verbose=0)
+    other = networks.to_torch(tiny).eval()
+    networks.copy_weights(model, other)
+    expected = model(x, training=False).numpy()
+    np.testing.assert_allclose(
+        other(torch.from_numpy(x.transpose(0, 3, 1, 2))).detach().numpy(), expected, rtol=1e-4, atol=1e-4
+    )
+    assert np.abs(networks.get_weights(other)["batchnorm1.running_mean"]).max() > 0.01
+
+
+def test_a_model_survives_deepcopy_and_pickle(tiny):
+    import copy
+    import pickle
+
+    import torch
+
+    model = networks.to_torch(tiny, seed=0).eval()
+    x = torch.rand(2, 2, 6, 6)
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        torch.testing.assert_close(again(x), model(x))
+    assert copy.deepcopy(model).meta["network"] == tiny
+
+
+def test_a_file_cut_anywhere_is_refused_and_nothing_is_changed(tiny, tmp_path):
+    model, path = networks.to_torch(tiny, seed=0), tmp_path / "w.safetensors"
+    networks.save_weights(networks.to_torch(tiny, seed=1), path)
+    whole, before = path.read_bytes(), networks.get_weights(model)
+    for length in (0, 1, 8, 40, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="is not a whole safetensors file"):
+            networks.load_weights(model, path)
+    assert all((before[name] == now).all() for name, now in networks.get_weights(model).items())
+
+
+def test_a_save_that_fails_leaves_the_old_file(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "w.safetensors"
+    networks.save_weights(networks.to_torch(tiny, seed=0), path)
+    old = path.read_bytes()
+    monkeypatch.setattr(networks.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        networks.save_weights(networks.to_torch(tiny, seed=1), path)
+    assert path.read_bytes() == old
+    assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+# What wrong input gets
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [
+        ([], "at least one layer"),
+        ([Conv(4, 3), "relu"], "a network is made of layers or .* got 'relu'"),
+        ([Conv(4, 3), ("fc", Dense(3))], r"layer 'fc' \(Dense\) does not fit its input \(4, 6, 6\): .* put Flatten"),
+        ([Conv(4, 9)], "the kernel must fit into the padded input"),
+        ([Conv(4, 3, padding=-1)], "padding must be a whole number of at least 0; got -1"),
+        ([Conv(0, 3)], "out_channels must be a whole number of at least 1; got 0"),
+        ([Conv(4, 3, groups=3)], "groups must divide the channels"),
+        ([Conv(4, 3, padding="sane")], "padding must be numbers, 'valid', 'same' or 'full'; got 'sane'"),
+        ([("a", Conv(4, 3)), ("b", Add(), ("a", "input"))], "Add needs two or more inputs of one shape"),
+        ([("a", Add(), "input")], "Add needs two or more inputs of one shape"),
+        ([("a", Conv(4, 3), ("input", "input"))], "Conv has one input; 2 came"),
+        ([("a", Activation("relu"), "b"), ("b", Activation("relu"), "a")], "the layers make a circle: a → b → a"),
+        ([("a", Activation("relu"), "z")], "layer 'a' reads 'z', which is not there"),
+        ([("a/b", Activation("relu"))], "made of letters, digits, _ and dots"),
+        ([("input", Activation("relu"))], "'input' is the picture's own name"),
+        ([Dense("ten")], "does not fit"),
+        ([Flatten(), Reshape((3, 5))], r"Reshape to \(3, 5\) needs"),
+        ([Dropout(1.0)], "rate of Dropout must be at least 0 and below 1"),
+    ],
+)
+def test_a_description_that_does_not_fit(nodes, says):
+    with pytest.raises(ValueError, match=says):
+        Network("wrong", (3, 8, 8), nodes)
+
+
+def test_keras_says_what_it_cannot_do():
+    net = Network("up", (1, 4, 4), [ConvTranspose(1, 2, 2, output_padding=1)])
+    with pytest.raises(ValueError, match="layer 'convtranspose1': Keras can give output_padding only"):
+        networks.to_keras(net)
+
+
+# The door: no framework, and every kind of layer known everywhere
+
+
+def test_summaries_need_no_framework():
+    code = (
+        "import sys; from cnncourse import architectures as a, networks as n; net = a.resnet152();"
+        "t = n.summary(net); str(t); t._repr_html_(); n.diagram(net); n.to_json(net); n.receptive_field(net);"
+        "print(sorted({'torch', 'tensorflow', 'keras', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_kind_of_layer_goes_through_json():
+    settings = {
+        "Conv": (4, 3),
+        "ConvTranspose": (4, 3),
+        "MaxPool": (2,),
+        "AvgPool": (2,),
+        "Dense": (4,),
+        "Reshape": ((1, 2, 2),),
+        "Select": ((0,),),
+    }
+    for name, kind in LAYERS.items():
+        layer = kind(*settings.get(name, ()))
+        sources = ("input", "input") if layer.many else ("input",)
+        shape = (4,) if name in ("Dense", "Reshape") else (4, 8, 8)
+        net = Network("one", shape, [("layer", layer, sources)])
+        assert networks.from_json(networks.to_json(net)) == net
+        assert json.loads(networks.to_json(net))["nodes"][0]["kind"] == name
+
+
+def test_a_copy_with_other_settings_is_checked_again(tiny):
+    with pytest.raises(ValueError, match="does not fit"):
+        replace(tiny, input_shape=(2, 2, 2))

@@ -1,0 +1,530 @@
+"""Training: against PyTorch's own pieces, the same in both frameworks, killed and resumed, and every mistake at the door."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from conftest import cnncourse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cnncourse import training as tr
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 1, 6, 6)).astype(np.float32)
+Y = RNG.integers(0, 3, 50)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def network(channels: int = 4, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    blocks = [nn.Conv2d(1, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*blocks, nn.Flatten(), nn.Dropout(0.3), nn.Linear(channels * 9, 3))
+
+
+def same_weights(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def without_times(history: tr.History) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history.epochs]
+
+
+def keras_twin(model: nn.Module):
+    "The same network in Keras, with the same weights."
+    import keras
+
+    conv, norm, _, _, _, dropout, dense = model
+    blocks = [
+        keras.layers.Conv2D(conv.out_channels, 3, padding="same", use_bias=False, name="conv"),
+        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="norm"),
+        keras.layers.ReLU(),
+        keras.layers.MaxPooling2D(2),
+        keras.layers.Permute((3, 1, 2)),  # the dense layer reads channel by channel, as in PyTorch
+        keras.layers.Flatten(),
+        keras.layers.Dropout(dropout.p),
+        keras.layers.Dense(3, name="fc"),
+    ]
+    twin = keras.Sequential([keras.Input((6, 6, 1)), *blocks])
+    weights = [conv.weight.permute(2, 3, 1, 0), norm.weight, norm.bias]
+    weights += [norm.running_mean, norm.running_var, dense.weight.T, dense.bias]
+    twin.set_weights([w.detach().numpy() for w in weights])
+    return twin
+
+
+# The loop does what PyTorch's pieces do
+
+
+def by_hand(model, lr: float, epochs: int, momentum: float = 0.0, decay: float = 0.0) -> list[float]:
+    "The loop, written out once more without the module."
+    weights = [{"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": decay}]
+    rest = [{"params": [p for p in model.parameters() if p.ndim == 1], "weight_decay": 0}]
+    optimizer, found = torch.optim.SGD(weights + rest, lr=lr, momentum=momentum), []
+    for epoch in range(epochs):
+        total = 0.0
+        for x, y in tr.epoch_batches(X, Y, batch_size=16, epoch=epoch):
+            loss = nn.functional.cross_entropy(model(torch.from_numpy(x)), torch.from_numpy(y))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(y)
+        found.append(total / len(X))
+    return found
+
+
+def without_dropout() -> nn.Module:
+    model = network()
+    model[5].p = 0.0
+    return model
+
+
+def test_the_loop_is_the_loop():
+    a, b = without_dropout(), without_dropout()
+    optimizer = partial(torch.optim.SGD, momentum=0.9)
+    history = tr.fit(a, X, Y, epochs=3, batch_size=16, lr=0.05, optimizer=optimizer, weight_decay=0.1)
+    assert history["loss"] == pytest.approx(by_hand(b, 0.05, 3, 0.9, 0.1), rel=1e-5)
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+
+
+@given(st.integers(4, 60), st.floats(0.1, 0.9))
+@settings(max_examples=20, deadline=None)
+def test_schedules_are_pytorchs(steps, warmup):
+    def torchs(make):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        schedule, rates = make(optimizer), []
+        for _ in range(steps):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return rates
+
+    lr = torch.optim.lr_scheduler
+    cosine = tr.cosine(end=0.1)
+    expected = torchs(lambda optimizer: lr.CosineAnnealingLR(optimizer, steps, eta_min=0.1))
+    assert [cosine(k, steps) for k in range(steps)] == pytest.approx(expected)
+    assert [tr.step(3, 0.5)(k, steps) for k in range(steps)] == torchs(lambda optimizer: lr.StepLR(optimizer, 3, 0.5))
+    # PyTorch's cycle ends on the last step, ours on the end of the last epoch
+    if warmup * steps > 2:
+        expected = torchs(lambda optimizer: lr.OneCycleLR(optimizer, 1.0, total_steps=steps, pct_start=warmup))
+        cycle = tr.one_cycle(warmup=(warmup * steps - 1) / (steps - 1))
+        assert [cycle(k, steps - 1) for k in range(steps)] == pytest.approx(expected)
+
+
+@given(st.integers(1, 70), st.integers(1, 80), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_an_epoch_has_every_example_once(n, batch_size, epoch):
+    x = np.arange(n, dtype=np.float32)[:, None]
+    found = list(tr.epoch_batches(x, x, batch_size=batch_size, epoch=epoch))
+    assert len(found) == -(-n // batch_size)
+    sizes = [len(xb) for xb, _ in found]
+    assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
+    assert sorted(np.concatenate([xb for xb, _ in found])[:, 0]) == list(range(n))
+    late = list(tr.epoch_batches(x, x, batch_size=batch_size, epoch=epoch, start=1))
+    assert all((a[0] == b[0]).all() for a, b in zip(found[1:], late, strict=True))
+
+
+def test_same_seed_same_numbers_and_the_callers_generator_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    models = [network(), network(), network()]
+    torch.manual_seed(5)
+    histories = [tr.fit(m, X, Y, epochs=2, seed=s) for m, s in zip(models, (0, 0, 1), strict=True)]
+    assert torch.equal(torch.rand(3), expected)
+    assert without_times(histories[0]) == without_times(histories[1]) != without_times(histories[2])
+    assert same_weights(models[0], models[1]) and not same_weights(models[0], models[2])
+
+
+def test_rates_by_prefix():
+    model = network()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    tr.fit(model, X, Y, epochs=1, lr={"": 0.0, "6": 0.01}, weight_decay=0.1)
+    changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {"6.weight", "6.bias"}
+
+
+def test_a_frozen_parameter_needs_no_rate():
+    model = network()
+    model[0].requires_grad_(False)
+    before = model[0].weight.clone()
+    tr.fit(model, X, Y, epochs=1, lr={"1": 0.1, "6": 0.1})
+    assert torch.equal(model[0].weight, before)
+
+
+def test_a_layer_may_stay_in_inference_mode():
+    class Frozen(tr.Callback):
+        def on_epoch_begin(self, run):
+            run.model[1].eval()
+
+    model = network()
+    tr.fit(model, X, Y, epochs=2, validation=(X, Y), callbacks=[Frozen()])
+    assert torch.equal(model[1].running_mean, torch.zeros(4))
+
+
+def test_augment_sees_training_batches_only():
+    seen = []
+
+    def augment(x, rng):
+        seen.append(len(x))
+        return x[..., ::-1] if rng.random() < 0.5 else x
+
+    history = tr.fit(network(), X, Y, epochs=2, batch_size=20, augment=augment, validation=(X, Y))
+    assert seen == [17, 17, 16] * 2 and len(history) == 2
+
+
+@pytest.mark.parametrize("kind", ["dataset", "loader", "list"])
+def test_other_sources_of_examples(kind):
+    dataset = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
+    loader = torch.utils.data.DataLoader(dataset, batch_size=16, shuffle=True)
+    x = {"dataset": dataset, "loader": loader, "list": [(X[:20], Y[:20]), (X[20:], Y[20:])]}[kind]
+    history = tr.fit(network(), x, epochs=2, batch_size=16, schedule=tr.cosine(), validation=x)
+    assert history.keys() == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds"]
+    if kind == "dataset":  # the order is that of arrays
+        arrays = tr.fit(network(), X, Y, epochs=2, batch_size=16, schedule=tr.cosine(), validation=(X, Y))
+        assert without_times(arrays) == without_times(history)
+    test = tr.evaluate(network(), loader)
+    assert test["loss"] == pytest.approx(tr.evaluate(network(), X, Y)["loss"], rel=1e-5)
+
+
+def test_pixels_as_labels():
+    model = nn.Conv2d(1, 3, 3, padding=1)
+    masks = RNG.integers(0, 3, (50, 6, 6))
+    history = tr.fit(model, X, masks, epochs=1, validation=(X, masks))
+    assert history["val_accuracy"][0] == (tr.predict(model, X).argmax(1) == masks).mean()
+
+
+# Callbacks
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    class Worse(tr.Callback):  # the second epoch is the best
+        def on_epoch_end(self, run):
+            run.row["val_loss"] = [3.0, 1.0, 2.0, 1.0, float("nan")][run.epoch - 1]
+            kept.append(run.weights())
+
+    kept, model = [], network()
+    history = tr.fit(model, X, Y, epochs=9, validation=(X, Y), callbacks=[Worse(), tr.EarlyStopping(patience=3)])
+    assert len(history) == 5
+    assert all(torch.equal(kept[1][name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_progress_is_plain_where_there_is_no_terminal(capsys):
+    tr.fit(network(), X, Y, epochs=30, callbacks=[tr.Progress()])
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 10 and printed.isprintable() is False
+    assert set(printed) - set("\n") == {c for c in printed if c.isprintable()}
+    assert printed.splitlines()[-1].startswith("epoch 30/30  loss ")
+
+
+def test_gradient_norms_are_those_of_the_gradients():
+    class Own(tr.Callback):
+        def on_batch_end(self, run):
+            p = run.model[6]
+            found.append(torch.cat([p.weight.grad.flatten(), p.bias.grad]).norm().item())
+
+    found, norms = [], tr.GradientNorms()
+    tr.fit(network(), X, Y, epochs=1, batch_size=16, callbacks=[norms, Own()])
+    assert norms.epochs[0]["6"] == pytest.approx(np.mean(found), rel=1e-5)
+
+
+class Explodes(nn.Module):
+    "Divides by zero from the third batch on."
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += self.training
+        return x / (0.0 if self.calls > 2 else 1.0)
+
+
+def test_the_layer_that_explodes_is_named():
+    model = network()
+    model.insert(4, Explodes())
+    with pytest.raises(tr.TrainingError, match=r"step 3, in epoch 1: the loss is .*the output of 4") as caught:
+        tr.fit(model, X, Y, epochs=2, batch_size=10)
+    assert (caught.value.step, caught.value.layer, len(caught.value.history)) == (3, "4", 0)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_a_gradient_that_explodes_is_named():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 3))  # sqrt has an infinite slope at 0
+    nn.init.zeros_(model[1].weight)
+    nn.init.zeros_(model[1].bias)
+    loss = lambda outputs, targets: outputs.sqrt().sum()  # noqa: E731
+    with pytest.raises(tr.TrainingError, match=r"the loss is 0\.0, and .* the gradient at the output of 1"):
+        tr.fit(model, X, Y, epochs=1, loss=loss)
+    assert model[1].weight.abs().max() == 0
+    hidden = nn.Sequential(model, nn.ReLU())  # ReLU stops it: the weights' gradients are finite, and nothing is wrong
+    assert len(tr.fit(hidden, X, Y, epochs=1, loss=loss)) == 1
+
+
+# Checkpoints
+
+
+OPTIONS = {"epochs": 3, "batch_size": 10, "lr": 0.01, "schedule": tr.one_cycle(), "weight_decay": 0.01}
+
+
+def shaky(x, rng):
+    "An augmentation that also draws from NumPy's global generator, as other people's code does."
+    return x[..., :: rng.choice([-1, 1])] + np.float32(np.random.normal())  # noqa: NPY002
+
+
+def train_slowly(path: str, out: str) -> None:
+    "In a process of its own: train, or go on, and write the final weights."
+    torch.set_num_threads(1)
+    tr.seed_everything(3)
+    model = network()
+    norms, stopping, checkpoint = tr.GradientNorms(), tr.EarlyStopping(patience=9), tr.Checkpoint(path, every=1)
+    options = OPTIONS | {"epochs": 40, "validation": (X, Y), "augment": shaky}
+    history = tr.fit(model, X, Y, **options, callbacks=[stopping, norms, checkpoint])
+    torch.save({"weights": model.state_dict(), "history": without_times(history), "norms": norms.epochs}, f"{out}.part")
+    os.replace(f"{out}.part", out)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path):
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["torch", "test_training"])
+
+    def start(name):
+        process = processes.Process(
+            target=train_slowly, args=(str(tmp_path / f"{name}.ckpt"), str(tmp_path / f"{name}.out"))
+        )
+        process.start()
+        return process
+
+    whole = start("whole")
+    whole.join()
+    assert whole.exitcode == 0
+    rng, kills = np.random.default_rng(), 0
+    while not (tmp_path / "killed.out").exists():
+        process = start("killed")
+        while kills < 5 and process.is_alive() and not (tmp_path / "killed.ckpt").exists():
+            time.sleep(0.001)
+        process.join(rng.uniform(0.02, 0.15) if kills < 5 else None)
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            kills += 1
+    assert kills >= 2
+    a, b = (torch.load(tmp_path / f"{name}.out") for name in ("whole", "killed"))
+    assert a["history"] == b["history"] and a["norms"] == b["norms"]
+    assert all(torch.equal(a["weights"][name], b["weights"][name]) for name in a["weights"])
+
+
+def test_a_finished_training_is_not_trained_again_and_may_be_made_longer(tmp_path):
+    options = {"epochs": 2, "callbacks": [tr.Checkpoint(tmp_path / "run")]}
+    model = network()
+    first = tr.fit(model, X, Y, **options)
+    again = network(seed=1)
+    assert tr.fit(again, X, Y, **options).epochs == first.epochs and same_weights(model, again)
+    longer = tr.fit(network(), X, Y, **options | {"epochs": 4})
+    straight = tr.fit(network(), X, Y, epochs=4)
+    assert without_times(longer) == without_times(straight)
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_fault_while_saving_leaves_the_last_good_file(tmp_path, monkeypatch, moment):
+    path = tmp_path / "run"
+    tr.fit(network(), X, Y, epochs=1, callbacks=[tr.Checkpoint(path)])
+    good = path.read_bytes()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, moment, full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        tr.fit(network(), X, Y, epochs=2, callbacks=[tr.Checkpoint(path)])
+    assert path.read_bytes() == good and [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "other", "safetensors"])
+def test_a_damaged_checkpoint_is_refused_and_nothing_changes(tmp_path, damage):
+    from safetensors.numpy import save
+
+    path = tmp_path / "run"
+    tr.fit(network(), X, Y, epochs=1, callbacks=[tr.Checkpoint(path)])
+    good = path.read_bytes()
+    flipped = bytearray(good)
+    flipped[-3] ^= 1
+    content = {"cut": good[:-100], "empty": b"", "flipped": bytes(flipped), "other": b"hello" * 99}
+    content["safetensors"] = save({"a": np.ones(3)})
+    path.write_bytes(content[damage])
+    model, before = network(), network()
+    with pytest.raises(ValueError, match=r"run is no checkpoint.*delete it to begin anew"):
+        tr.fit(model, X, Y, epochs=2, callbacks=[tr.Checkpoint(path)])
+    assert same_weights(model, before) and path.read_bytes() == content[damage]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": network(8)}, r"another network: 0\.weight is \(4, 1, 3, 3\) there and \(8, 1, 3, 3\) here"),
+        (
+            {"model": nn.Sequential(*network()[:4], nn.Flatten(), nn.Linear(36, 3))},
+            "another network: 6.weight is .* there and missing",
+        ),
+        ({"batch_size": 9}, "batch_size is 10 there and 9 here"),
+        ({"seed": 1}, "seed is 0 there and 1 here"),
+        ({"lr": {"": 0.01, "6": 0.1}}, "differs"),
+        ({"optimizer": "sgd"}, "optimizer is adam there and sgd here"),
+        ({"schedule": tr.cosine()}, "in its schedule"),
+        ({"x": X + 1}, "data is"),
+        ({"callbacks": []}, "callbacks"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, said):
+    path = tmp_path / "run"
+    tr.fit(network(), X, Y, **OPTIONS, callbacks=[tr.EarlyStopping("loss"), tr.Checkpoint(path)])
+    good = path.read_bytes()
+    arguments = {"model": network(), "x": X, "y": Y, "callbacks": [tr.EarlyStopping("loss")]} | OPTIONS | change
+    arguments["callbacks"] = [*arguments["callbacks"], tr.Checkpoint(path)]
+    with pytest.raises(ValueError, match=said):
+        tr.fit(**arguments)
+    assert path.read_bytes() == good
+
+
+# Mistakes at the door
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"y": Y + 1}, "from 0 to 2, for the network has 3 outputs, not from 1 to 3"),
+        ({"y": Y - 1}, "not from -1 to 1"),
+        ({"y": Y.astype(float)}, "integer labels, not float64"),
+        ({"y": np.eye(3, dtype=int)[Y]}, r"If it is one-hot, give y.argmax"),
+        ({"y": Y[:-1]}, "equally many examples, not 50 and 49"),
+        ({"y": None}, "y is missing"),
+        ({"x": (X * 255).astype(np.uint8)}, "float32, not uint8. Scale first"),
+        ({"x": np.where(X > 2, np.nan, X)}, "x should be finite"),
+        ({"x": X[:0], "y": Y[:0]}, "at least one example"),
+        ({"x": X.transpose(0, 2, 3, 1)}, r"cannot take x of shape \(2, 6, 6, 1\)"),
+        ({"x": iter([(X, Y)]), "y": None}, "read only once"),
+        ({"x": 3, "y": None}, "not a int"),
+        ({"epochs": 1.5}, "epochs should be a whole number of at least 1, not 1.5"),
+        ({"epochs": True}, "epochs should be"),
+        ({"batch_size": 0}, "batch_size should be"),
+        ({"seed": -1}, "seed should be"),
+        ({"lr": float("nan")}, "lr should be a number of at least 0, not nan"),
+        ({"lr": "fast"}, "lr should be"),
+        ({"lr": {}}, "no rate for"),
+        ({"weight_decay": -1}, "weight_decay should be"),
+        ({"optimizer": "SGD"}, "Did you mean|There are: sgd"),
+        ({"loss": "mse"}, "y should have the shape of the outputs"),
+        ({"validation": (X, Y + 1)}, "labels from 0 to 2"),
+        ({"validation": (X.astype(int), Y)}, "float32, not int64"),
+        ({"augment": lambda x, rng: x * np.inf}, "x should be finite"),
+        ({"callbacks": [tr.EarlyStopping("f1")]}, "watches 'f1', but there are: epoch, loss"),
+        ({"device": "tpu9"}, "no device 'tpu9'"),
+        ({"model": nn.Flatten()}, "outputs|parameter"),
+        ({"model": nn.Sequential(network(), nn.Softmax(1))}, "ends in softmax"),
+    ],
+)
+def test_mistakes_are_refused_before_anything_changes(change, said):
+    model, before = network(), network()
+    with pytest.raises(ValueError, match=said) as caught:
+        tr.fit(**{"model": model, "x": X, "y": Y, "epochs": 1} | change)
+    assert "\n" not in str(caught.value)
+    if "f1" not in said:
+        assert same_weights(model, before)
+
+
+def test_fewer_examples_than_a_batch_and_a_single_one():
+    assert len(tr.fit(network(), X[:5], Y[:5], epochs=1)) == 1
+    assert len(tr.fit(network(), X[:1], Y[:1], epochs=1)) == 1
+
+
+# Keras
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_both_frameworks_write_the_same_history(optimizer):
+    options = {"epochs": 3, "batch_size": 16, "lr": {"": 0.01, "0": 0.02, "conv": 0.02}, "optimizer": optimizer}
+    options |= {"schedule": tr.one_cycle(), "weight_decay": 0.1, "validation": (X, Y)}
+    options |= {"augment": lambda x, rng: x[..., :: rng.choice([-1, 1])]}
+    ours = without_dropout()
+    theirs = keras_twin(ours)
+    np.testing.assert_allclose(tr.predict(theirs, X), tr.predict(ours, X), atol=1e-5)
+    rates = options.pop("lr")
+    a = tr.fit(ours, X, Y, **options, lr={"": rates[""], "0": rates["0"]})
+    b = tr.fit_keras(theirs, X, Y, **options, lr={"": rates[""], "conv": rates["conv"]})
+    assert a.keys() == b.keys()
+    for key in ("loss", "accuracy", "val_loss", "val_accuracy", "lr"):
+        assert b[key] == pytest.approx(a[key], rel=2e-3), key
+    np.testing.assert_allclose(tr.predict(theirs, X), tr.predict(ours, X), atol=2e-3)
+
+
+def test_keras_goes_on_from_a_checkpoint(tmp_path):
+    class Cut(tr.Callback):
+        def on_epoch_end(self, run):
+            if run.epoch == 2 and cut:
+                raise KeyboardInterrupt
+
+    options = {"epochs": 4, "lr": 0.01, "schedule": tr.cosine(), "validation": (X, Y)}
+    callbacks = lambda: [Cut(), tr.EarlyStopping(patience=9), tr.Checkpoint(tmp_path / "run")]  # noqa: E731
+    cut = False
+    straight = keras_twin(network())
+    expected = tr.fit_keras(straight, X, Y, **options, callbacks=[tr.EarlyStopping(patience=9)])
+    cut = True
+    with pytest.raises(KeyboardInterrupt):
+        tr.fit_keras(keras_twin(network()), X, Y, **options, callbacks=callbacks())
+    cut = False
+    again = keras_twin(network(seed=2))
+    history = tr.fit_keras(again, X, Y, **options, callbacks=callbacks())
+    assert without_times(history) == without_times(expected)
+    for a, b in zip(straight.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_keras_says_the_same_at_the_door():
+    model = keras_twin(network())
+    for change, said in [
+        ({"y": Y + 1}, "from 0 to 2"),
+        ({"x": X.repeat(3, axis=1)}, r"cannot take x of shape \(2, 3, 6, 6\)"),
+        ({"callbacks": [tr.GradientNorms()]}, "needs a PyTorch network"),
+        ({"lr": {"": 0.1, "convv": 0.1}}, "Did you mean 'conv'"),
+        ({"loss": "mse"}, "the shape of the outputs"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            tr.fit_keras(**{"model": model, "x": X, "y": Y, "epochs": 1} | change)
+
+
+def test_a_keras_autoencoder():
+    import keras
+
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(1, 3, padding="same")])
+    history = tr.fit_keras(model, X, X, epochs=2, loss="mse", validation=(X, X))
+    assert history.keys() == ["epoch", "loss", "val_loss", "lr", "seconds"]
+    outputs = tr.predict(model, X)
+    assert outputs.shape == X.shape and history["val_loss"][-1] == pytest.approx(((outputs - X) ** 2).mean(), rel=1e-4)
+    with pytest.raises(tr.TrainingError, match=r"stopped at step \d+, in epoch \d+: the loss is (inf|nan)") as caught:
+        tr.fit_keras(model, X, X, epochs=9, lr=1e30, optimizer="sgd", loss="mse")
+    assert caught.value.step >= 2
+
+
+# The benchmark
+
+
+def test_the_benchmark_runs(tmp_path):
+    done = cnncourse("bench", "training", "--quick", "--out", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "training.json").read_text())
+    assert set(result["summary"]) == {"example", "PyTorch", "PyTorch, 1 thread", "Keras"}
+    assert "of the example's" in done.stdout
