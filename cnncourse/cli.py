@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'data_list', 'data_get', 'data_clear', 'diagnose', 'doctor', 'bench',
-           'main']
+           'pretrain', 'main']
 
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
@@ -362,6 +362,30 @@ def bench(
         raise runs.UsageError(f"No benchmark is called {name!r}; there are: {', '.join(questions)}.")
     else:
         raise typer.Exit(subprocess.call([sys.executable, str(questions[name]), *context.args], cwd=course))
+
+# %% ../nbs/api/cli.ipynb #45f80cc5
+@app.command()
+def pretrain(
+    seed: Annotated[int, typer.Option(min=0, help="Of the data, the weights and the order.")] = 0,
+    epochs: Annotated[int, typer.Option(min=1)] = 12,
+    per_place: Annotated[int, typer.Option(min=1, help="Pictures of each place in the photographs.")] = 60,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="For the weights and their card. Default: _run/pretrain/.")
+    ] = None,
+):
+    "Train the backbone of week 6 on offline data, in some minutes; after a break the same command goes on."
+    from cnncourse import training, transfer
+
+    folder = out or runs.find_course() / "_run" / "pretrain"
+    options = {"seed": seed, "epochs": epochs, "per_place": per_place, "callbacks": [training.Progress(epochs)]}
+    try:
+        about = transfer.pretrain(folder, **options)
+    except KeyboardInterrupt:
+        raise runs.RunError("Stopped. What was finished is kept; the same command goes on from there.") from None
+    except ValueError as error:  # what lies in the folder is of another training
+        raise runs.RunError(str(error)) from None
+    right = f"{about['accuracy']:.1%} of {about['held out']:,} new pictures put to the right place or shape"
+    _say(f"{right}, after {about['minutes']:.1f} minutes; the weights and their card: {folder}")
 
 # %% ../nbs/api/cli.ipynb #a60ff307
 def _explain(error: Exception) -> tuple[str, int]:  # one sentence and the exit code

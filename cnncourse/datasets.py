@@ -487,12 +487,17 @@ def _load_shapes(*, n_train, n_test, size, seed, gray=False, noise=8):
 _TIMEOUT = (10, 30)  # seconds: to connect, and to wait for the next bytes
 
 
-def _sha256(path):
-    "The SHA-256 of a file as it is on the disk, in hexadecimal; None where there is no file."
+def _kind(checksum):
+    "The kind of a checksum, by its length in hexadecimal: some publish no more than an MD5."
+    return "MD5" if len(checksum) == 32 else "SHA-256"
+
+
+def _checksum(path, like):
+    "The checksum of a file as it is on the disk, of the kind of `like`; None where there is no file."
     if not path.exists():
         return None
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, _kind(like).replace("-", "")).hexdigest()
 
 
 def _size(path):
@@ -525,16 +530,16 @@ def _receive(url, part, progress):
     return resumed
 
 # %% ../nbs/api/datasets.ipynb #7d81e614
-def _complete(url, path, sha256, progress):
+def _complete(url, path, checksum, progress):
     "Have the whole file at `path`: what is missing is received, checked on the disk, and put in place in one step."
     part = path.with_name(path.name + ".part")
-    while _sha256(part) != sha256:
+    while _checksum(part, checksum) != checksum:
         resumed = _receive(url, part, progress)
-        found = _sha256(part)
-        if found != sha256:
+        found = _checksum(part, checksum)
+        if found != checksum:
             part.unlink()
             if not resumed:
-                raise _WrongFile(f"its SHA-256 is {found[:12]}… instead of {sha256[:12]}…")
+                raise _WrongFile(f"its {_kind(checksum)} is {found[:12]}… instead of {checksum[:12]}…")
     os.replace(part, path)
 
 # %% ../nbs/api/datasets.ipynb #7e6dbe9a
@@ -576,7 +581,7 @@ def _disk_reason(error, folder):
 def fetch(
     url: str,  # where the file is
     path: str | Path,  # where it shall be
-    sha256: str,  # its SHA-256, in hexadecimal
+    checksum: str,  # its SHA-256, or its MD5 where no other is published, in hexadecimal
     *,
     title: str = "",  # what to call it in a message; by default its name
     instead: str = "",  # the offline data set to name in a message
@@ -590,11 +595,11 @@ def fetch(
 
     path = Path(path)
     try:
-        if force or _sha256(path) != sha256:
+        if force or _checksum(path, checksum) != checksum:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):  # another program may have completed it while we waited: look again
-                if force or _sha256(path) != sha256:
-                    _complete(url, path, sha256, progress)
+                if force or _checksum(path, checksum) != checksum:
+                    _complete(url, path, checksum, progress)
     except (OSError, urllib3.exceptions.HTTPError, requests.RequestException, _WrongFile) as error:
         why, remedy = _reason(error, url, path)
         remedy += f", or use the offline set {instead!r} instead, which needs no download" if instead else ""

@@ -1223,7 +1223,7 @@ def activations(
     if _in_keras(model):
         import keras
 
-        part = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
+        part = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])
         values = zip(names, keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False)), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
     with _in_use(model):

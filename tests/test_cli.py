@@ -12,7 +12,7 @@ import pytest
 from conftest import COMMAND, COURSE, cnncourse
 
 
-@pytest.mark.parametrize("command", ["run", "site", "lab", "doctor", "data", "bench"])
+@pytest.mark.parametrize("command", ["run", "site", "lab", "doctor", "data", "bench", "pretrain"])
 def test_each_command_has_help(command):
     done = cnncourse(command, "--help")
     assert done.returncode == 0 and "Usage: cnncourse" in done.stdout

@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "pooling": ("convolution",),
     "networks": ("convolution", "pooling"),
     "architectures": ("networks",),
-    "transfer": ("networks", "training"),
+    # published weights belong to the published networks, and are fetched and kept as data sets are
+    "transfer": ("networks", "training", "architectures", "datasets"),
     "anomaly": ("scaling", "networks", "training", "transfer"),
     "site": ("runs",),
     "grading": ("exercises", "figures", "runs"),
