@@ -6,7 +6,7 @@
 __all__ = ['PAD_MODES', 'METHODS', 'BLOCK', 'as_whole', 'as_pair', 'same_padding', 'padding_1d', 'conv_output_size', 'unread',
            'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'Geometry', 'conv_geometry', 'windows',
            'Method', 'choose_method', 'check_layer', 'conv2d', 'conv_params', 'conv_macs', 'ReceptiveField',
-           'receptive_field', 'visit_counts', 'Workspace', 'conv2d_backward', 'conv_transpose_output_size',
+           'stack_receptive_field', 'visit_counts', 'Workspace', 'conv2d_backward', 'conv_transpose_output_size',
            'conv_transpose2d', 'depthwise_conv2d', 'separable_conv2d', 'conv1d']
 
 # %% ../nbs/02_convolution.ipynb #0e0449a3
@@ -469,24 +469,37 @@ class ReceptiveField(NamedTuple):
     "What one output sees along one axis, in pixels of the input."
 
     size: int  # pixels in the field
-    jump: int  # pixels from one output's field to the next one's
+    jump: float  # pixels from one output's field to the next one's; below 1 where outputs are finer than the input
     centre: float  # middle of output 0's field; pixel 0 has its middle at 0
 
-# %% ../nbs/02_convolution.ipynb #a1dbe070
-def receptive_field(
-    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
-) -> ReceptiveField:
-    "Receptive field of a stack of convolution or pooling layers."
-    size, jump, centre = 1, 1, 0.0
-    for layer in layers:
-        kernel_size, stride, padding, dilation = (*layer, *(1, 0, 1)[len(layer) - 1 :])
-        if padding == "same":
-            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
+    def through(self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1) -> "ReceptiveField":
+        "The field after one more convolution or pooling layer; `padding` in numbers."
         kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
         reach = as_whole(dilation, "dilation") * (kernel_size - 1)
         before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
-        size, centre, jump = size + reach * jump, centre + (reach / 2 - before) * jump, jump * stride
-    return ReceptiveField(size, jump, centre)
+        centre = self.centre + (reach / 2 - before) * self.jump
+        return ReceptiveField(self.size + reach * self.jump, self.jump * stride, centre)
+
+    def through_transposed(self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1) -> "ReceptiveField":
+        "The field after one more transposed convolution. Its size differs from output to output: this is the largest."
+        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
+        reach = as_whole(dilation, "dilation") * (kernel_size - 1)
+        before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
+        centre = self.centre + (before - reach / 2) * self.jump / stride
+        jump = self.jump // stride if self.jump % stride == 0 else self.jump / stride
+        return ReceptiveField(self.size + reach // stride * self.jump, jump, centre)
+
+# %% ../nbs/02_convolution.ipynb #a1dbe070
+def stack_receptive_field(
+    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
+) -> ReceptiveField:
+    "Receptive field of a stack of convolution or pooling layers."
+    field = ReceptiveField(1, 1, 0.0)
+    for layer in layers:
+        if "same" in layer:
+            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
+        field = field.through(*layer)
+    return field
 
 # %% ../nbs/02_convolution.ipynb #db52dd37
 def _visits_axis(size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int) -> np.ndarray:
