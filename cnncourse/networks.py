@@ -5,18 +5,21 @@
 # %% auto #0
 __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'ConvTranspose', 'MaxPool', 'AvgPool', 'Flatten', 'GlobalAvgPool',
            'Dense', 'Reshape', 'BatchNorm', 'LocalResponseNorm', 'Activation', 'Dropout', 'Add', 'Concat', 'Select',
-           'Upsample', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field', 'n_params', 'n_macs',
-           'Row', 'Summary', 'summary', 'to_json', 'from_json', 'torch_avg_pool', 'weight_shapes', 'initial_weights',
-           'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights', 'save_weights',
-           'read_weights', 'load_weights', 'activations', 'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
+           'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend', 'receptive_fields', 'receptive_field',
+           'n_params', 'n_macs', 'Row', 'LayerTable', 'summary', 'to_json', 'from_json', 'torch_avg_pool',
+           'weight_shapes', 'initial_weights', 'to_torch', 'to_keras', 'Slot', 'slots', 'get_weights', 'set_weights',
+           'copy_weights', 'save_weights', 'read_weights', 'load_weights', 'activations', 'grad_cam', 'occlusion',
+           'from_torch', 'from_keras', 'Box', 'boxes', 'Grid', 'diagram']
 
-# %% ../nbs/api/networks.ipynb #f6a29151
+# %% ../nbs/api/networks.ipynb #bc822ee9
 import difflib
 import json
 import operator
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -393,7 +396,15 @@ class Upsample(Layer):
     def receptive_field(self, field: tuple, shape: Shape) -> tuple:
         return tuple(axis.through_transposed(self.factor, self.factor) for axis in field)
 
-# %% ../nbs/api/networks.ipynb #a4db9ed8
+# %% ../nbs/api/networks.ipynb #1fca1236
+def image_shape(
+    in_channels: int,
+    size,  # height and width in pixels: one number for both, or (h, w)
+) -> Shape:  # (c, h, w)
+    "The shape of pictures, checked."
+    return as_whole(in_channels, "in_channels"), *as_pair(size, "input_size")
+
+
 class Node(NamedTuple):
     "A layer in its place."
 
@@ -416,14 +427,14 @@ def _nodes(items) -> list[Node]:  # from layers, (name, layer) and (name, layer,
         nodes.append(Node(name, layer, (inputs,) if isinstance(inputs, str) else tuple(inputs)))
     return nodes
 
-# %% ../nbs/api/networks.ipynb #769d49b3
+# %% ../nbs/api/networks.ipynb #89c6a364
 def _check_names(nodes: list[Node]):
     "`ValueError` for two nodes of one name, a name that cannot be used, or an input that is not there."
     names = [node.name for node in nodes]
     for name, count in Counter(names).items():
         if count > 1 or name == "input":
             raise ValueError(f"two layers are called {name!r}" if count > 1 else "'input' is the picture's own name")
-        if not all(part.isidentifier() or part.isdigit() for part in str(name).split(".")):
+        if not re.fullmatch(r"[A-Za-z0-9]\w*(\.\w+)*", str(name), re.ASCII):
             raise ValueError(f"a layer's name is made of letters, digits, _ and dots between them; got {name!r}")
     for node in nodes:
         for source in node.inputs:
@@ -593,8 +604,8 @@ class Row(NamedTuple):
     memory: int  # bytes of the output for one picture, as float32
     field: tuple[float, float] | None  # receptive field in pixels, rows and columns
 
-# %% ../nbs/api/networks.ipynb #b7743dcc
-class Summary(NamedTuple):
+# %% ../nbs/api/networks.ipynb #8ced65ed
+class LayerTable(NamedTuple):
     "The table of a network. It prints as text, shows as HTML in a notebook, and turns into a data frame."
 
     title: str
@@ -623,7 +634,7 @@ class Summary(NamedTuple):
     def _repr_html_(self) -> str:
         return _as_html(self)
 
-# %% ../nbs/api/networks.ipynb #c4cc9eb3
+# %% ../nbs/api/networks.ipynb #70d19ce3
 _HEADINGS = ("layer", "kind", "output", "parameters", "multiply-adds", "memory", "sees")
 
 
@@ -637,30 +648,30 @@ def _kib(n: float) -> str:
     return f"{n / 1024:,.1f} KiB"
 
 
-def _closing(summary: Summary) -> tuple[str, ...]:  # the last line of the table
-    return "total", "", "", f"{summary.params:,}", f"{summary.macs:,}", _kib(summary.memory), ""
+def _closing(table: LayerTable) -> tuple[str, ...]:  # the last line of the table
+    return "total", "", "", f"{table.params:,}", f"{table.macs:,}", _kib(table.memory), ""
 
 
-def _as_text(summary: Summary) -> str:
-    lines = [_HEADINGS, *map(_cells, summary.rows), _closing(summary)]
+def _as_text(table: LayerTable) -> str:
+    lines = [_HEADINGS, *map(_cells, table.rows), _closing(table)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = "<<<>>>>"
     texts = ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)) for line in lines]
-    return "\n".join([summary.title, *(text.rstrip() for text in texts)])
+    return "\n".join([table.title, *(text.rstrip() for text in texts)])
 
-# %% ../nbs/api/networks.ipynb #262f4499
-def _as_html(summary: Summary) -> str:
+# %% ../nbs/api/networks.ipynb #47491f06
+def _as_html(table: LayerTable) -> str:
     def line(cells, tag):
         sides = ["left"] * 3 + ["right"] * 4
         return "".join(f'<{tag} style="text-align: {s}">{escape(c)}</{tag}>' for c, s in zip(cells, sides, strict=True))
 
-    rows = "".join(f"<tr>{line(_cells(row), 'td')}</tr>" for row in summary.rows)
-    head, foot = line(_HEADINGS, "th"), line(_closing(summary), "th")
-    caption = f"<caption>{escape(summary.title)}</caption>"
+    rows = "".join(f"<tr>{line(_cells(row), 'td')}</tr>" for row in table.rows)
+    head, foot = line(_HEADINGS, "th"), line(_closing(table), "th")
+    caption = f"<caption>{escape(table.title)}</caption>"
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
 
-# %% ../nbs/api/networks.ipynb #866cd4f1
-def summary(net: Network) -> Summary:
+# %% ../nbs/api/networks.ipynb #22c04699
+def summary(net: Network) -> LayerTable:
     "The table of a network, layer by layer, for one picture."
     fields_of = receptive_fields(net) if len(net.input_shape) == 3 else {}
     rows = []
@@ -671,7 +682,7 @@ def summary(net: Network) -> Summary:
         sees = field and tuple(axis.size for axis in field)
         rows.append(Row(node.name, str(node.layer), node.inputs, out, *counts, sees))
     shape = " × ".join(map(str, net.input_shape))
-    return Summary(f"{net.name}, input {shape}", tuple(rows))
+    return LayerTable(f"{net.name}, input {shape}", tuple(rows))
 
 # %% ../nbs/api/networks.ipynb #be117362
 LAYERS = {
@@ -1168,7 +1179,7 @@ def load_weights(
     except ValueError as error:
         raise ValueError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
 
-# %% ../nbs/api/networks.ipynb #df11886e
+# %% ../nbs/api/networks.ipynb #c2d38a26
 def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, still tied to the graph of gradients
     import torch
     from torch import fx
@@ -1184,31 +1195,123 @@ def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, s
     Recorder(model).run(torch.as_tensor(x, device=next(model.parameters()).device))
     return {name: found[name] for name in names}
 
-# %% ../nbs/api/networks.ipynb #9f6c1254
+
+def _check_layers(model, names: list[str]):  # ValueError, with near matches, for a layer that is not there
+    known = [layer.name for layer in model.layers] if _in_keras(model) else [n.name for n in _network_of(model).nodes]
+    for name in names:
+        _one_of(name, known, "layer")
+
+
+@contextmanager
+def _in_use(model):  # a model of PyTorch as it is used: dropout off, running statistics; afterwards as it was
+    training = getattr(model, "training", False)
+    if training:
+        model.eval()
+    yield
+    if training:
+        model.train()
+
+# %% ../nbs/api/networks.ipynb #152d10f8
 def activations(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32
     names,  # a layer's name, or several
 ) -> dict[str, np.ndarray]:  # (n, c, h, w) for maps, (n, features) for a vector
     "What layers put out in use, for a batch of pictures."
-    names = [names] if isinstance(names, str) else list(names)
-    x = np.asarray(x, np.float32)
+    names, x = [names] if isinstance(names, str) else list(names), np.asarray(x, np.float32)
+    _check_layers(model, names)
     if _in_keras(model):
         import keras
 
-        for name in names:
-            _one_of(name, [layer.name for layer in model.layers], "layer")
         part = keras.Model(model.inputs, [model.get_layer(name).output for name in names])
-        values = zip(names, part(np.moveaxis(x, 1, -1), training=False), strict=True)
+        values = zip(names, keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False)), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
+    with _in_use(model):
+        values = _torch_values(model, x, names)
+    return {name: value.detach().cpu().numpy() for name, value in values.items()}
+
+# %% ../nbs/api/networks.ipynb #9dd2dacf
+def _torch_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    values = _torch_values(model, x, [layer, _network_of(model).outputs[0]])
+    maps, outputs = values.values()
+    wanted = outputs[torch.arange(len(x)), torch.from_numpy(targets).to(outputs.device)].sum()
+    (gradient,) = torch.autograd.grad(wanted, maps)
+    return maps.detach().cpu().numpy(), gradient.cpu().numpy()
+
+
+def _keras_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import keras
+    import tensorflow as tf
+
+    part = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+    with tf.GradientTape() as tape:
+        maps, outputs = part(np.moveaxis(x, 1, -1), training=False)
+        wanted = tf.reduce_sum(tf.gather(outputs, targets, axis=1, batch_dims=1))
+    gradient = tape.gradient(wanted, maps)
+    return np.moveaxis(maps.numpy(), -1, 1), np.moveaxis(gradient.numpy(), -1, 1)
+
+# %% ../nbs/api/networks.ipynb #049f8366
+def _n_classes(model) -> int:  # numbers in the first output
+    if _in_keras(model):
+        return model.outputs[0].shape[-1]
     net = _network_of(model)
-    for name in names:
-        _one_of(name, [node.name for node in net.nodes], "layer")
-    training = model.training
-    model.eval()
-    found = {name: value.detach().cpu().numpy() for name, value in _torch_values(model, x, names).items()}
-    model.train(training)
-    return found
+    return net.shapes[net.outputs[0]][0]
+
+
+def _check_targets(targets, x: np.ndarray, classes: int) -> np.ndarray:  # one class for each picture
+    targets = np.asarray(targets)
+    if (
+        targets.shape != x.shape[:1]
+        or targets.dtype.kind not in "iu"
+        or not ((targets >= 0) & (targets < classes)).all()
+    ):
+        raise ValueError(f"targets must be {len(x)} whole numbers from 0 to {classes - 1}; got {targets!r}")
+    return targets.astype(np.int64)
+
+# %% ../nbs/api/networks.ipynb #937fd5fc
+def grad_cam(
+    model,  # from `to_torch` or `to_keras`; its first output are the classes, before a softmax
+    x,  # (n, c, h, w), float32
+    layer: str,  # a layer with maps
+    targets,  # (n,), the class asked about in each picture
+) -> np.ndarray:  # (n, h, w), at least 0
+    "Which parts of the pictures speak for a class, as a layer sees them (Selvaraju and others 2017)."
+    from skimage.transform import resize
+
+    x = np.asarray(x, np.float32)
+    _check_layers(model, [layer])
+    if len(model.get_layer(layer).output.shape[1:] if _in_keras(model) else _network_of(model).shapes[layer]) != 3:
+        raise ValueError(f"grad_cam needs a layer with maps; {layer!r} puts out a vector")
+    targets = _check_targets(targets, x, _n_classes(model))
+    ways = _keras_maps_and_gradients if _in_keras(model) else _torch_maps_and_gradients
+    with _in_use(model):
+        maps, gradient = ways(model, x, layer, targets)
+    seen = np.maximum((gradient.mean((2, 3), keepdims=True) * maps).sum(1), 0)
+    return np.stack([resize(one, x.shape[2:], order=1, mode="edge") for one in seen])
+
+# %% ../nbs/api/networks.ipynb #391aafd9
+def occlusion(
+    model,  # from `to_torch` or `to_keras`; its first output are the classes
+    image,  # (c, h, w), float32
+    target: int,  # the class asked about
+    size: int = 5,  # side of the square that covers, in pixels
+    stride: int = 1,  # pixels from square to square
+    value: float = 0.0,  # what the square is filled with
+) -> np.ndarray:  # (rows, columns), one number for each place of the square
+    "How far the output for a class falls when a square of the picture is covered (Zeiler and Fergus 2014)."
+    image = np.asarray(image, np.float32)
+    _check_targets([target], image[None], _n_classes(model))
+    rows, columns = conv_geometry(image.shape[1:], size, stride).out
+    covered = np.repeat(image[None], rows * columns + 1, axis=0)  # the last one stays whole
+    for place, (row, column) in enumerate(np.ndindex(rows, columns)):
+        covered[place, :, row * stride : row * stride + size, column * stride : column * stride + size] = value
+    last = model.layers[-1].name if _in_keras(model) else _network_of(model).outputs[0]
+    outputs = np.concatenate(
+        [activations(model, part, last)[last][:, target] for part in np.array_split(covered, -(-len(covered) // 256))]
+    )
+    return (outputs[-1] - outputs[:-1]).reshape(rows, columns)
 
 # %% ../nbs/api/networks.ipynb #b056d1a9
 def _from_torch_module(module, name: str) -> Layer:
