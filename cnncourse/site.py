@@ -387,6 +387,14 @@ def _pictures(
     data = [(output, output.get("data", {}).keys()) for output in outputs]
     return [output for output, kinds in data if IMAGES.keys() & kinds and not {"text/html", "text/markdown"} & kinds]
 
+
+def _brought(
+    outputs: list,  # outputs of a code cell
+) -> list[str]:
+    "The text alternatives that the pictures bring along in their metadata, as those of `figures` do."
+    data = [(output, next(kind for kind in IMAGES if kind in output.data)) for output in _pictures(outputs)]
+    return [output.metadata.get(kind, {}).get("alt", "") for output, kind in data]
+
 # %% ../nbs/api/site.ipynb #f0f8b86a
 def clean_data(
     data: dict,  # the forms of one output, by MIME type
@@ -479,6 +487,8 @@ def prepare(
         elif cell.cell_type == "code":
             directives, options, code = split_options(cell.source)
             outputs = clean_outputs(cell.outputs, options)
+            if all(brought := _brought(outputs)) and brought:
+                options.setdefault("fig-alt", brought if len(brought) > 1 else brought[0])
             if _pictures(outputs) and _is_shown(directives, options) and not options.get("fig-alt"):
                 faults.append(
                     f"{path}, cell {i + 1}: expected `#| fig-alt:` on a cell that shows a picture; there is none"
