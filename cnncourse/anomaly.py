@@ -4,15 +4,38 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'SEVERITIES', 'check_scores', 'check_labels', 'flag', 'FalseAlarms', 'false_alarms', 'cuts', 'fit_threshold',
-           'cut_patches', 'draw_defect', 'Inspection', 'inspect_texture']
+           'cut_patches', 'draw_defect', 'Inspection', 'inspect_texture', 'auroc', 'pixel_auroc', 'region_overlap',
+           'check_pictures', 'image_scores', 'Scorer', 'texture_features', 'line_features', 'FeatureDistance',
+           'dense_autoencoder', 'conv_autoencoder', 'unet', 'add_noise', 'cell_masks', 'hide_cells', 'ssim_map',
+           'Reconstruction', 'moving_threshold']
 
-# %% ../nbs/07_anomaly.ipynb #1ceac798
+# %% ../nbs/07_anomaly.ipynb #88c683e9
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage, stats
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.neighbors import NearestNeighbors
+
+from cnncourse.networks import (
+    Activation,
+    Concat,
+    Conv,
+    Dense,
+    Flatten,
+    MaxPool,
+    Network,
+    Reshape,
+    Upsample,
+    to_keras,
+    to_torch,
+)
+from .scaling import Standardizer, scale_or_one, to_unit
+from .training import fit, fit_keras, predict
 
 # %% ../nbs/07_anomaly.ipynb #20bfc740
 def check_scores(
@@ -363,3 +386,426 @@ def inspect_texture(
         x_test[i], masks[i] = draw_defect(x_test[i], kinds[i], severity, rng=rng, elsewhere=elsewhere)
     normal = cut(n_train, "train", seed=seeds[0]), cut(n_calibrate, "calibrate", seed=seeds[1])
     return Inspection(*normal, x_test, np.array(kinds) != "good", masks, tuple(kinds))
+
+# %% ../nbs/07_anomaly.ipynb #1bf3b428
+def auroc(
+    scores,  # one for each picture (or pixel)
+    labels,  # 0 or False for normal, 1 or True for an anomaly
+) -> float:
+    "Area under the ROC curve: the chance that an anomaly scores higher than a normal picture."
+    scores = check_scores(scores)
+    return float(roc_auc_score(check_labels(labels, len(scores)), scores))
+
+# %% ../nbs/07_anomaly.ipynb #a3b039a1
+def _check_maps(maps, masks):
+    "Score maps and masks `(n, h, w)` of one shape."
+    maps, masks = np.asarray(maps), np.asarray(masks)
+    if maps.ndim != 3 or maps.shape != masks.shape:
+        raise ValueError(f"maps and masks must have one shape (n, h, w); got {maps.shape} and {masks.shape}")
+    return maps, masks
+
+
+def pixel_auroc(
+    maps,  # (n, h, w), a score for every pixel
+    masks,  # (n, h, w), True on defects
+) -> float:
+    "Area under the ROC curve over all pixels of all pictures."
+    maps, masks = _check_maps(maps, masks)
+    return auroc(maps.ravel(), masks.ravel())
+
+# %% ../nbs/07_anomaly.ipynb #a0a108d1
+def region_overlap(
+    maps,  # (n, h, w), a score for every pixel
+    masks,  # (n, h, w), True on defects; pixels that touch, also at a corner, are one defect
+    limit: float = 0.3,  # largest false alarm rate of pixels that counts
+) -> float:
+    "Area under per-region overlap against false alarm rate, up to `limit`, as a share (Bergmann et al. 2020)."
+    maps, masks = _check_maps(maps, masks)
+    if not 0 < limit <= 1:
+        raise ValueError(f"limit must be above 0 and at most 1; got {limit}")
+    y, weights = check_labels(masks.ravel(), masks.size), np.ones(masks.shape)
+    for mask, weight in zip(masks, weights, strict=True):
+        regions, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+        weight[:] = (1 / np.maximum(np.bincount(regions.ravel()), 1))[regions]
+        weight[regions == 0] = 1
+    alarms, overlap, _ = roc_curve(
+        y, check_scores(maps.ravel()), sample_weight=weights.ravel(), drop_intermediate=False
+    )
+    inside, last = alarms < limit, np.interp(limit, alarms, overlap)
+    return float(np.trapezoid(np.append(overlap[inside], last), np.append(alarms[inside], limit)) / limit)
+
+# %% ../nbs/07_anomaly.ipynb #73124a23
+def check_pictures(
+    x,  # pictures of one shape: (n, c, h, w), uint8 or floats
+    what: str = "x",  # what to call them in a message
+    shape: tuple | None = None,  # (c, h, w) that they must have; None: any
+) -> np.ndarray:  # (n, c, h, w), float32; uint8 becomes 0 to 1
+    "Pictures as floats; `ValueError` says what is wrong with them."
+    if not isinstance(x, np.ndarray):
+        x, shapes = list(x), sorted({np.shape(picture) for picture in x})
+        if len(shapes) > 1:
+            raise ValueError(f"{what} must hold pictures of one shape; got {shapes[0]} and {shapes[1]}")
+        x = np.array(x)
+    if not x.size:
+        raise ValueError(f"{what} holds no pictures: at least one is needed")
+    if x.ndim != 4 or (shape is not None and x.shape[1:] != shape):
+        wanted = "n, c, h, w" if shape is None else f"n, {', '.join(map(str, shape))}"
+        raise ValueError(f"{what} must have shape ({wanted}); got {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{what} holds NaN or infinity")
+    return to_unit(x) if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
+
+# %% ../nbs/07_anomaly.ipynb #7b963385
+def image_scores(
+    maps: np.ndarray,  # (n, h, w)
+    share: float = 0.06,  # of the pixels that count, the largest; at least one pixel does
+) -> np.ndarray:  # (n,)
+    "One score for each picture: the mean over the largest pixels of its map."
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1; got {share}")
+    pixels = maps.reshape(len(maps), -1)
+    top = max(1, round(share * pixels.shape[1]))
+    return np.partition(pixels, -top, axis=1)[:, -top:].mean(axis=1)
+
+
+class Scorer:
+    "What all scorers share. A subclass has `_fit(normal)` and `_score_map(x)`, both on checked pictures."
+
+    share = 0.06  # of a map's pixels that make the picture's score
+    smoothing = 1.0  # of the map, standard deviation in pixels
+
+    def fit(self, normal):
+        "Learn from normal pictures (n, c, h, w), uint8 or floats from 0 to 1."
+        normal = check_pictures(normal, "normal")
+        self.shape_ = normal.shape[1:]
+        self._fit(normal)
+        return self
+
+    def score_map(self, x) -> np.ndarray:  # (n, h, w)
+        "How unlike the normal ones each pixel's surroundings are; a block of pictures at a time."
+        if not hasattr(self, "shape_"):
+            raise ValueError("this scorer has learnt nothing yet: call fit with normal pictures first")
+        x = check_pictures(x, shape=self.shape_)
+        maps = [self._score_map(x[i : i + 32]) for i in range(0, len(x), 32)]
+        return ndimage.gaussian_filter(np.concatenate(maps), (0, self.smoothing, self.smoothing)).astype(np.float32)
+
+    def score(self, x) -> np.ndarray:  # (n,)
+        "One number a picture: the mean over the largest `share` of its map."
+        return image_scores(self.score_map(x), self.share)
+
+# %% ../nbs/07_anomaly.ipynb #eed54d17
+def _blurred(x, sigma, order=(0, 0)):
+    "Gaussian blur of every map, or its derivative of the given order along rows and columns."
+    return ndimage.gaussian_filter(x, (0, 0, sigma, sigma), order=(0, 0, *order), mode="reflect")
+
+
+def texture_features(
+    x: np.ndarray,  # (n, c, h, w), 0 to 1
+    window: float = 1.5,  # standard deviation of the surroundings that are averaged, in pixels
+    stride: int = 2,  # describe every so many pixels
+) -> np.ndarray:  # (n, 6 c, h / stride, w / stride)
+    "Brightness, energy of detail at three sizes (logarithm), and direction (two numbers) around each pixel."
+    levels = [x, *(_blurred(x, sigma) for sigma in (0.7, 1.4, 2.8))]
+    energies = [_blurred((fine - coarse) ** 2, window) for fine, coarse in pairwise(levels)]
+    down, across = _blurred(x, 1.0, (1, 0)), _blurred(x, 1.0, (0, 1))
+    steep = _blurred(down**2 + across**2, window) + 1e-5
+    direction = [_blurred(across**2 - down**2, window) / steep, _blurred(2 * across * down, window) / steep]
+    maps = [_blurred(x, window), *(0.5 * np.log(energy + 1e-5) for energy in energies), *direction]
+    return np.concatenate(maps, axis=1)[:, :, stride // 2 :: stride, stride // 2 :: stride]
+
+
+def line_features(
+    x: np.ndarray,  # (n, c, h, w), 0 to 1
+    width: float = 1.0,  # of the lines: standard deviation in pixels
+    stride: int = 2,  # describe every so many pixels
+) -> np.ndarray:  # (n, 2 c, h / stride, w / stride)
+    "Largest and smallest curvature of the picture at each pixel: dark lines, bright lines."
+    rows, columns, mixed = (_blurred(x, width, order) for order in ((2, 0), (0, 2), (1, 1)))
+    middle, spread = (rows + columns) / 2, np.hypot((rows - columns) / 2, mixed)
+    maps = _blurred(np.concatenate([middle + spread, middle - spread], axis=1), 2.0)
+    return maps[:, :, stride // 2 :: stride, stride // 2 :: stride]
+
+# %% ../nbs/07_anomaly.ipynb #61b79333
+@dataclass
+class _Bank:
+    "Descriptions of normal pixels by one function, and the scale of distances to them."
+
+    features: Callable  # pictures (n, c, h, w) to maps (n, d, rows, columns)
+    neighbours: int  # the mean over so many distances
+
+    def fill(self, known, others, size, rng):
+        "Keep at most `size` descriptions of the pictures `known`; measure the scale on `others`."
+        each = -(-size // len(known))
+        rows = np.concatenate([rng.permutation(self.rows(x)[0])[:each] for x in known[:, None]])
+        self.scaler = Standardizer().fit(rows)
+        self.search = NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(self.scaler.transform(rows))
+        self.mean, self.std = 0.0, 1.0
+        logs = np.concatenate([self.distances(x).ravel() for x in others[:, None]])
+        self.mean, self.std = logs.mean(), float(scale_or_one(logs.std(), logs.min(), logs.max()))
+
+    def rows(self, x):
+        "Descriptions as rows (pixels, d), and the shape of their map."
+        maps = np.asarray(self.features(x))
+        return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1]), (len(maps), *maps.shape[2:])
+
+    def distances(self, x):
+        "Logarithm of the mean distance to the nearest descriptions, on its scale."
+        rows, shape = self.rows(x)
+        distance = self.search.kneighbors(self.scaler.transform(rows))[0].mean(axis=1)
+        return ((np.log(distance + 1e-3) - self.mean) / self.std).reshape(shape)
+
+# %% ../nbs/07_anomaly.ipynb #d682528d
+def _resized(maps, shape):
+    "Maps `(n, rows, columns)` at a picture's size `(h, w)`: each number covers the pixels nearest to it."
+    rows, columns = (np.arange(wanted) * have // wanted for have, wanted in zip(maps.shape[1:], shape, strict=True))
+    return maps[:, rows[:, None], columns]
+
+
+class FeatureDistance(Scorer):
+    "Score pixels by the distance of their features to the nearest ones of normal pictures."
+
+    def __init__(
+        self,
+        features: Iterable[Callable] = (texture_features, line_features),  # pictures to maps (n, d, rows, columns)
+        *,
+        bank: int = 10_000,  # descriptions that are kept for each function
+        neighbours: int = 3,  # the mean over so many distances
+        seed: int = 0,  # chooses which are kept
+    ):
+        if bank < 1 or neighbours < 1:
+            raise ValueError(f"bank and neighbours must be at least 1; got {bank} and {neighbours}")
+        self.features, self.bank, self.neighbours, self.seed = tuple(features), bank, neighbours, seed
+
+    def _fit(self, normal):
+        if len(normal) < 2:
+            raise ValueError("normal must hold at least 2 pictures, one to learn from and one to compare with; got 1")
+        rng = np.random.default_rng(self.seed)
+        normal = normal[rng.permutation(len(normal))]
+        others = max(1, len(normal) // 4)
+        self.banks_ = [_Bank(function, self.neighbours) for function in self.features]
+        for bank in self.banks_:
+            bank.fill(normal[others:], normal[:others], self.bank, rng)
+
+    def _score_map(self, x):
+        maps = [_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_]
+        return np.mean(maps, axis=0)
+
+# %% ../nbs/07_anomaly.ipynb #1fa58bb0
+def dense_autoencoder(
+    shape: tuple[int, int, int],  # (c, h, w)
+    hidden: int = 256,  # units beside the middle
+    bottleneck: int = 32,  # numbers in the middle
+) -> Network:
+    "Picture, hidden layer, bottleneck, hidden layer, picture."
+    relu, pixels = Activation("relu"), int(np.prod(shape))
+    down = [Flatten(), Dense(hidden), relu, Dense(bottleneck)]
+    return Network("DenseAutoencoder", tuple(shape), [*down, Dense(hidden), relu, Dense(pixels), Reshape(tuple(shape))])
+
+
+def _check_depth(shape, depth):
+    "Refuse a picture that cannot be halved `depth` times."
+    if depth < 1 or any(side % 2**depth for side in shape[1:]):
+        raise ValueError(f"height and width must be multiples of 2^{depth} to be halved {depth} times; got {shape[1:]}")
+
+
+def conv_autoencoder(
+    shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
+    width: int = 16,  # maps at full size; twice as many at each halving
+    depth: int = 3,  # how often the maps are halved
+    bottleneck: int = 8,  # maps in the middle
+) -> Network:
+    "Convolutions that halve the maps, a few small maps in the middle, convolutions that double them."
+    _check_depth(shape, depth)
+    relu, widths = Activation("relu"), [width * 2**i for i in range(depth)]
+    down = [layer for w in widths for layer in (Conv(w, 3, stride=2, padding=1), relu)]
+    up = [layer for w in widths[::-1] for layer in (Upsample(2), Conv(w, 3, padding=1), relu)]
+    return Network("Autoencoder", tuple(shape), [*down, Conv(bottleneck, 1), *up, Conv(shape[0], 3, padding=1)])
+
+# %% ../nbs/07_anomaly.ipynb #47cecc02
+def unet(
+    shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
+    width: int = 16,  # maps at full size; twice as many at each halving
+    depth: int = 3,  # how often the maps are halved
+) -> Network:
+    "Down by max pooling, up by doubling, with a skip between maps of equal size."
+    _check_depth(shape, depth)
+    relu, nodes = Activation("relu"), []
+    for i in range(depth):
+        nodes += [(f"down{i}", Conv(width * 2**i, 3, padding=1)), (f"down{i}_relu", relu), (f"pool{i}", MaxPool(2))]
+    nodes += [("middle", Conv(width * 2**depth, 3, padding=1)), ("middle_relu", relu)]
+    for i in reversed(range(depth)):
+        nodes += [(f"double{i}", Upsample(2)), (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu"))]
+        nodes += [(f"up{i}", Conv(width * 2**i, 3, padding=1)), (f"up{i}_relu", relu)]
+    return Network("UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))])
+
+# %% ../nbs/07_anomaly.ipynb #39bc51c4
+def add_noise(
+    x: np.ndarray,  # (n, c, h, w)
+    rng: np.random.Generator,
+    std: float = 0.2,  # of the noise, where pictures go from 0 to 1
+) -> np.ndarray:
+    "The pictures with Gaussian noise on every pixel: a network that must remove it cannot copy."
+    return x + rng.normal(0, std, x.shape).astype(x.dtype)
+
+
+def cell_masks(
+    shape: tuple[int, int],  # (h, w)
+    rng: np.random.Generator,
+    cell: int = 8,  # side of a square, in pixels
+    parts: int = 4,  # each square is hidden in one of so many masks
+) -> np.ndarray:  # (parts, h, w), bool
+    "Masks of random squares that together cover each pixel exactly once (Zavrtanik et al. 2021)."
+    if cell < 1 or parts < 2:
+        raise ValueError(f"cell must be at least 1 and parts at least 2; got {cell} and {parts}")
+    rows, columns = (-(-side // cell) for side in shape)
+    drawn = rng.permutation(np.arange(rows * columns) % parts).reshape(rows, columns)
+    drawn = drawn.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
+    return drawn == np.arange(parts)[:, None, None]
+
+
+def hide_cells(
+    x: np.ndarray,  # (n, c, h, w)
+    rng: np.random.Generator,
+    cell: int = 8,  # side of a square, in pixels
+    parts: int = 4,  # one square in so many is hidden
+) -> np.ndarray:
+    "The pictures with random squares set to 0: what was there must be guessed from around them."
+    hidden = np.stack([cell_masks(x.shape[2:], rng, cell, parts)[0] for _ in x])
+    return np.where(hidden[:, None], 0, x).astype(x.dtype)
+
+# %% ../nbs/07_anomaly.ipynb #8e6b8378
+def _similarity(x, y, mean):
+    "SSIM at every window, given a function that takes the mean over windows."
+    mx, my, c1, c2 = mean(x), mean(y), 0.01**2, 0.03**2
+    vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    return (2 * mx * my + c1) * (2 * both + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+
+
+def ssim_map(
+    x: np.ndarray,  # (n, c, h, w), 0 to 1
+    y: np.ndarray,  # the same shape
+    window: int = 7,  # side of the square, in pixels
+) -> np.ndarray:  # (n, h, w), 1 where they agree
+    "Structural similarity around each pixel, the mean over the channels (Wang et al. 2004)."
+    size = (1, 1, window, window)
+    return _similarity(x, y, lambda a: ndimage.uniform_filter(a, size, mode="reflect")).mean(axis=1)
+
+
+def _torch_ssim(outputs, targets):
+    "One minus the mean structural similarity, for PyTorch."
+    from torch.nn.functional import avg_pool2d
+
+    return 1 - _similarity(outputs, targets, lambda a: avg_pool2d(a, 7, 1)).mean()
+
+
+def _keras_ssim(targets, outputs):
+    "The same for Keras, channels last."
+    from keras import ops
+
+    return 1 - ops.mean(_similarity(outputs, targets, lambda a: ops.average_pool(a, 7, 1, data_format="channels_last")))
+
+# %% ../nbs/07_anomaly.ipynb #2e597f19
+def _squared(x, y):
+    "Squared difference at each pixel, the mean over the channels."
+    return ((x - y) ** 2).mean(axis=1)
+
+
+def _dissimilar(x, y):
+    "One minus the structural similarity around each pixel."
+    return 1 - ssim_map(x, y)
+
+
+def _feature_difference(x, y):
+    "How the features of two pictures differ (n, d, rows, columns)."
+    return texture_features(x) - texture_features(y)
+
+
+def _train(scorer, normal):
+    "The scorer's network, trained to give back normal pictures; and the history of its training."
+    net = scorer.network(normal.shape[1:])
+    if net.shapes[net.outputs[0]] != normal.shape[1:]:
+        raise ValueError(f"network must give back {normal.shape[1:]}; it gives {net.shapes[net.outputs[0]]}")
+    build, train, ssim = {"torch": (to_torch, fit, _torch_ssim), "keras": (to_keras, fit_keras, _keras_ssim)}[
+        scorer.framework
+    ]
+    options = {
+        "epochs": scorer.epochs,
+        "lr": scorer.lr,
+        "batch_size": 16,
+        "augment": scorer.corrupt,
+        "seed": scorer.seed,
+    }
+    model = build(net, seed=scorer.seed)
+    return model, train(model, normal, normal, loss=ssim if scorer.loss == "ssim" else "mse", **options)
+
+# %% ../nbs/07_anomaly.ipynb #ca0d0dc9
+class Reconstruction(Scorer):
+    "Score pixels by how badly a network redraws them that was trained on normal pictures."
+
+    def __init__(
+        self,
+        network: Callable = conv_autoencoder,  # from a shape (c, h, w) to a `networks.Network` that gives that shape back
+        *,
+        framework: str = "torch",  # or "keras"
+        corrupt: Callable | None = None,  # (x, rng) to x, on each training batch; `hide_cells` also hides when scoring
+        loss: str = "mse",  # or "ssim": what training lowers
+        error: str = "squared",  # "squared", "ssim" or "features": what the score is
+        epochs: int = 30,
+        lr: float = 2e-3,  # learning rate of Adam
+        seed: int = 0,  # decides weights, order and corruption
+    ):
+        choices = {"framework": ("torch", "keras"), "loss": ("mse", "ssim"), "error": ("squared", "ssim", "features")}
+        for (name, known), value in zip(choices.items(), (framework, loss, error), strict=True):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
+        self.network, self.framework, self.corrupt, self.loss, self.error = network, framework, corrupt, loss, error
+        self.epochs, self.lr, self.seed = epochs, lr, seed
+
+    def _fit(self, normal):
+        self.model_, self.history_ = _train(self, normal)
+        if self.error == "features":
+            self.scaler_ = Standardizer().fit(_feature_difference(normal, self.reconstruct(normal)))
+
+    def reconstruct(self, x) -> np.ndarray:  # (n, c, h, w)
+        "The pictures as the network redraws them; after training with `hide_cells`, each square from around it."
+        return _redraw(self.model_, check_pictures(x, shape=self.shape_), self.corrupt is hide_cells, self.seed)
+
+    def _score_map(self, x):
+        redrawn = self.reconstruct(x)
+        if self.error == "features":
+            return _resized(_squared(self.scaler_.transform(_feature_difference(x, redrawn)), 0), x.shape[2:])
+        return (_squared if self.error == "squared" else _dissimilar)(x, redrawn)
+
+# %% ../nbs/07_anomaly.ipynb #0ed2b3e0
+def _redraw(model, x, hide, seed):
+    "The network's output; if `hide`, put together from four passes in which a quarter of the squares is hidden each."
+    if not hide:
+        return predict(model, x)
+    redrawn = np.empty_like(x)
+    for hidden in cell_masks(x.shape[2:], np.random.default_rng(seed)):
+        redrawn[..., hidden] = predict(model, np.where(hidden, np.float32(0), x))[..., hidden]
+    return redrawn
+
+# %% ../nbs/07_anomaly.ipynb #f77e8364
+def moving_threshold(
+    scores,  # (n,), in the order of time
+    window: int = 200,  # so many scores before each one
+    method: str = "percentile",  # a rule of `fit_threshold` that needs no labels
+    *,
+    skip_flagged: bool = False,  # learn from those only that were not flagged
+    **options,  # for the rule: k, q, ddof, tail
+) -> np.ndarray:  # (n,), NaN for the first `window`
+    "The threshold for each score, from the scores before it."
+    scores = check_scores(scores)
+    if not 2 <= window < len(scores):
+        raise ValueError(f"window must be from 2 to below the number of scores, {len(scores)}; got {window}")
+    recent, thresholds = list(scores[:window]), np.full(len(scores), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # few scores are said once, below
+        for i in range(window, len(scores)):
+            thresholds[i] = fit_threshold(recent[-window:], method, **options)
+            if not (skip_flagged and scores[i] > thresholds[i]):
+                recent.append(scores[i])
+    if window < _FEW:
+        warnings.warn(f"a window of {window} scores is small for a threshold; have {_FEW} or more", stacklevel=2)
+    return thresholds
