@@ -7,14 +7,20 @@ __all__ = ['PARTS', 'SEVERITIES', 'check_scores', 'check_labels', 'flag', 'False
            'cut_patches', 'draw_defect', 'Inspection', 'inspect_texture', 'auroc', 'pixel_auroc', 'region_overlap',
            'check_pictures', 'image_scores', 'Scorer', 'texture_features', 'line_features', 'FeatureDistance',
            'dense_autoencoder', 'conv_autoencoder', 'unet', 'add_noise', 'cell_masks', 'hide_cells', 'ssim_map',
-           'Reconstruction', 'moving_threshold']
+           'Reconstruction', 'candidates', 'measure', 'moving_threshold', 'picture_files', 'read_picture', 'read_mvtec',
+           'cross_scores', 'Watched', 'watch']
 
-# %% ../nbs/07_anomaly.ipynb #88c683e9
+# %% ../nbs/07_anomaly.ipynb #d12c8063
+import csv
+import io
+import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage, stats
@@ -590,7 +596,7 @@ class FeatureDistance(Scorer):
         maps = [_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_]
         return np.mean(maps, axis=0)
 
-# %% ../nbs/07_anomaly.ipynb #1fa58bb0
+# %% ../nbs/07_anomaly.ipynb #afdb4de3
 def dense_autoencoder(
     shape: tuple[int, int, int],  # (c, h, w)
     hidden: int = 256,  # units beside the middle
@@ -610,7 +616,7 @@ def _check_depth(shape, depth):
 
 def conv_autoencoder(
     shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
-    width: int = 16,  # maps at full size; twice as many at each halving
+    width: int = 8,  # maps after the first halving; twice as many at each one after
     depth: int = 3,  # how often the maps are halved
     bottleneck: int = 8,  # maps in the middle
 ) -> Network:
@@ -621,10 +627,10 @@ def conv_autoencoder(
     up = [layer for w in widths[::-1] for layer in (Upsample(2), Conv(w, 3, padding=1), relu)]
     return Network("Autoencoder", tuple(shape), [*down, Conv(bottleneck, 1), *up, Conv(shape[0], 3, padding=1)])
 
-# %% ../nbs/07_anomaly.ipynb #47cecc02
+# %% ../nbs/07_anomaly.ipynb #337f6897
 def unet(
     shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
-    width: int = 16,  # maps at full size; twice as many at each halving
+    width: int = 8,  # maps at full size; twice as many at each halving
     depth: int = 3,  # how often the maps are halved
 ) -> Network:
     "Down by max pooling, up by doubling, with a skip between maps of equal size."
@@ -738,7 +744,7 @@ def _train(scorer, normal):
     model = build(net, seed=scorer.seed)
     return model, train(model, normal, normal, loss=ssim if scorer.loss == "ssim" else "mse", **options)
 
-# %% ../nbs/07_anomaly.ipynb #ca0d0dc9
+# %% ../nbs/07_anomaly.ipynb #d036c594
 class Reconstruction(Scorer):
     "Score pixels by how badly a network redraws them that was trained on normal pictures."
 
@@ -749,8 +755,8 @@ class Reconstruction(Scorer):
         framework: str = "torch",  # or "keras"
         corrupt: Callable | None = None,  # (x, rng) to x, on each training batch; `hide_cells` also hides when scoring
         loss: str = "mse",  # or "ssim": what training lowers
-        error: str = "squared",  # "squared", "ssim" or "features": what the score is
-        epochs: int = 30,
+        error: str = "squared",  # "squared", "ssim" or "features": what the score is; may be changed after training
+        epochs: int = 15,
         lr: float = 2e-3,  # learning rate of Adam
         seed: int = 0,  # decides weights, order and corruption
     ):
@@ -763,12 +769,11 @@ class Reconstruction(Scorer):
 
     def _fit(self, normal):
         self.model_, self.history_ = _train(self, normal)
-        if self.error == "features":
-            self.scaler_ = Standardizer().fit(_feature_difference(normal, self.reconstruct(normal)))
+        self.scaler_ = Standardizer().fit(_feature_difference(normal, self.reconstruct(normal)))
 
     def reconstruct(self, x) -> np.ndarray:  # (n, c, h, w)
         "The pictures as the network redraws them; after training with `hide_cells`, each square from around it."
-        return _redraw(self.model_, check_pictures(x, shape=self.shape_), self.corrupt is hide_cells, self.seed)
+        return _redraw(self.model_, check_pictures(x, shape=self.shape_), self.corrupt, self.seed)
 
     def _score_map(self, x):
         redrawn = self.reconstruct(x)
@@ -776,15 +781,54 @@ class Reconstruction(Scorer):
             return _resized(_squared(self.scaler_.transform(_feature_difference(x, redrawn)), 0), x.shape[2:])
         return (_squared if self.error == "squared" else _dissimilar)(x, redrawn)
 
-# %% ../nbs/07_anomaly.ipynb #0ed2b3e0
-def _redraw(model, x, hide, seed):
-    "The network's output; if `hide`, put together from four passes in which a quarter of the squares is hidden each."
-    if not hide:
+# %% ../nbs/07_anomaly.ipynb #408c04d1
+def _redraw(model, x, corrupt, seed):
+    "The network's output; where it learnt to fill hidden squares, put together from passes that hide some each."
+    if getattr(corrupt, "func", corrupt) is not hide_cells:  # a `partial` has what it calls in `func`
         return predict(model, x)
-    redrawn = np.empty_like(x)
-    for hidden in cell_masks(x.shape[2:], np.random.default_rng(seed)):
+    redrawn, settings = np.empty_like(x), getattr(corrupt, "keywords", {})
+    for hidden in cell_masks(x.shape[2:], np.random.default_rng(seed), **settings):
         redrawn[..., hidden] = predict(model, np.where(hidden, np.float32(0), x))[..., hidden]
     return redrawn
+
+# %% ../nbs/07_anomaly.ipynb #61ee40cc
+def candidates(
+    *,
+    epochs: int = 15,  # of every network
+    seed: int = 0,  # of everything random
+) -> dict[str, Scorer]:  # by name, not yet fitted
+    "The scorers that the open task compares: autoencoders, U-Nets with improvements of each, and feature distance."
+    redraw = partial(Reconstruction, epochs=epochs, seed=seed)
+    narrow = partial(conv_autoencoder, bottleneck=2)
+    return {
+        "dense autoencoder": redraw(dense_autoencoder),
+        "autoencoder": redraw(conv_autoencoder),
+        "autoencoder, narrower": redraw(narrow),
+        "autoencoder, noise": redraw(conv_autoencoder, corrupt=add_noise),
+        "autoencoder, SSIM": redraw(conv_autoencoder, loss="ssim", error="ssim"),
+        "autoencoder, features": redraw(conv_autoencoder, error="features"),
+        "U-Net": redraw(unet),
+        "U-Net, noise": redraw(unet, corrupt=add_noise),
+        "U-Net, SSIM": redraw(unet, loss="ssim", error="ssim"),
+        "U-Net, hidden squares": redraw(unet, corrupt=hide_cells),
+        "U-Net, hidden squares, features": redraw(unet, corrupt=hide_cells, error="features"),
+        "feature distance": FeatureDistance(seed=seed),
+    }
+
+
+def measure(
+    scorer: Scorer,  # fitted
+    data: Inspection,  # whose test part is scored
+) -> dict[str, float]:
+    "Image AUROC, pixel AUROC, per-region overlap, and the image AUROC of each kind of defect against all good pictures."
+    maps, kinds = scorer.score_map(data.x_test), np.array(data.kinds)
+    scores = image_scores(maps, scorer.share)
+    result = {"image": auroc(scores, data.y_test), "pixel": pixel_auroc(maps, data.masks)}
+    result["region"] = region_overlap(maps, data.masks)
+    for kind in sorted(set(data.kinds) - {"good"}):
+        chosen = (kinds == "good") | (kinds == kind)
+        result[kind] = auroc(scores[chosen], data.y_test[chosen])
+    return result
 
 # %% ../nbs/07_anomaly.ipynb #f77e8364
 def moving_threshold(
@@ -809,3 +853,274 @@ def moving_threshold(
     if window < _FEW:
         warnings.warn(f"a window of {window} scores is small for a threshold; have {_FEW} or more", stacklevel=2)
     return thresholds
+
+# %% ../nbs/07_anomaly.ipynb #be67a0e9
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def picture_files(
+    folder: str | Path,
+) -> list[Path]:
+    "The files of a folder, and of the folders in it, whose names end as pictures do; sorted, nothing hidden."
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file())
+    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def read_picture(
+    path: str | Path,
+    size: tuple[int, int] | None = None,  # (height, width) to bring it to; None: as it is
+    gray: bool = False,  # one channel instead of three
+) -> np.ndarray:  # (c, h, w), float32 from 0 to 1
+    "A picture from a file: upright, 8 or 16 bits a channel. `ValueError` names a file that cannot be read."
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+            image = image.convert("L" if gray else "RGB")
+            if size is not None and image.size != size[::-1]:
+                image = image.resize(size[::-1], Image.Resampling.LANCZOS)
+            values = np.asarray(image, np.float32) / 255
+    except Exception as error:  # a damaged file may make a decoder raise anything
+        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
+    return values[None] if gray else values.transpose(2, 0, 1)
+
+# %% ../nbs/07_anomaly.ipynb #e0a47a60
+def _mask_of(folder, picture, size, shape):
+    "Where the defect of a test picture is (h, w): nowhere if it is good."
+    kind = picture.parent.name
+    if kind == "good":
+        return np.zeros(shape, bool)
+    path = folder / "ground_truth" / kind / f"{picture.stem}_mask.png"
+    if not path.is_file():
+        raise ValueError(f"{picture} has no mask: {path} is missing")
+    return read_picture(path, size, gray=True)[0] > 0.5
+
+
+def read_mvtec(
+    folder: str | Path,  # one category: it holds train, test and ground_truth
+    *,
+    size: tuple[int, int] | None = None,  # (height, width) to bring all pictures to; None: as they are
+    gray: bool = False,  # one channel instead of three
+    calibrate: float = 0.2,  # share of the good training pictures that is set aside for thresholds
+    seed: int = 0,  # chooses those
+) -> Inspection:
+    "Pictures of a folder that is laid out as MVTec AD, all in memory."
+    folder, read = Path(folder), partial(read_picture, size=size, gray=gray)
+    normal, tests = picture_files(folder / "train" / "good"), picture_files(folder / "test")
+    if len(normal) < 2 or not tests or not 0 < calibrate < 1:
+        raise ValueError(
+            f"{folder} must hold 2 or more pictures in train/good and some in test, and calibrate a share; got {len(normal)}, {len(tests)} and {calibrate}"
+        )
+    order, aside = np.random.default_rng(seed).permutation(len(normal)), max(1, round(calibrate * len(normal)))
+    x = check_pictures([read(normal[i]) for i in order], "train/good")
+    x_test = check_pictures([read(path) for path in tests], "test", shape=x.shape[1:])
+    masks = np.stack([_mask_of(folder, path, size, x.shape[2:]) for path in tests])
+    kinds = tuple(path.parent.name for path in tests)
+    return Inspection(x[aside:], x[:aside], x_test, np.array(kinds) != "good", masks, kinds)
+
+# %% ../nbs/07_anomaly.ipynb #0e2bf0c6
+def cross_scores(
+    make: Callable[[], Scorer],  # makes a new scorer
+    normal: np.ndarray,  # (n, c, h, w), at least 4
+    folds: int = 4,  # rounds
+    seed: int = 0,  # divides them
+) -> np.ndarray:  # (n,)
+    "A score for each normal picture, from a scorer that learnt from others only."
+    if len(normal) < folds or folds < 2:
+        raise ValueError(f"at least {max(folds, 2)} good pictures are needed to set a threshold; got {len(normal)}")
+    scores, fold = np.empty(len(normal)), np.random.default_rng(seed).permutation(len(normal)) % folds
+    for i in range(folds):
+        scores[fold == i] = make().fit(normal[fold != i]).score(normal[fold == i])
+    return scores
+
+# %% ../nbs/07_anomaly.ipynb #afe03604
+@dataclass(frozen=True)
+class Watched:
+    "What `watch` found."
+
+    scores: dict[str, float]  # of each picture that could be read, by its name in the folder
+    threshold: float  # a score above it is an anomaly
+    alarms: FalseAlarms  # of the good pictures, each scored by a scorer that had not seen it
+    broken: dict[str, str]  # pictures that were not scored, good ones too, and why
+    table: Path  # the CSV file
+
+    @property
+    def flagged(self) -> dict[str, float]:
+        "The anomalies, the strangest first."
+        above = {name: score for name, score in self.scores.items() if score > self.threshold}
+        return dict(sorted(above.items(), key=lambda item: -item[1]))
+
+
+def _write_beside(path, write):
+    "Call `write(file)` on a file beside `path`, then rename: there is the whole file or none."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+# %% ../nbs/07_anomaly.ipynb #d4726659
+def _readable(files, wanted):
+    "Size `(height, width)` and colour of the files that are pictures, by name; and why others are not."
+    from PIL import Image
+
+    found, broken = {}, {}
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                turned = image.getexif().get(0x0112, 1) >= 5  # the camera was held upright
+                found[path] = (image.size if turned else image.size[::-1], image.mode in ("1", "L", "I;16", "I;16B"))
+        except Exception as error:
+            broken[path] = f"cannot be read as a picture: {error}"
+    if wanted is None and found:
+        wanted = Counter(size for size, _ in found.values()).most_common(1)[0][0]
+    for path, (size, _) in list(found.items()):
+        if size != wanted:
+            broken[path] = f"is {size[1]}x{size[0]} pixels, but the good pictures are {wanted[1]}x{wanted[0]}"
+            del found[path]
+    return found, broken, wanted
+
+
+def _shrunk(shape, most):
+    "A size `(height, width)` with its longer side at most `most`."
+    scale = min(1.0, most / max(shape))
+    return tuple(max(1, round(side * scale)) for side in shape)
+
+# %% ../nbs/07_anomaly.ipynb #cd8ab0cd
+def _blocks(files, read, size=32):
+    "Block by block, the files that can be read with their pictures; and those that cannot, with the reason."
+    for i in range(0, len(files), size):
+        names, pictures, broken = [], [], {}
+        for path in files[i : i + size]:
+            try:
+                pictures.append(read(path))
+                names.append(path)
+            except ValueError as error:
+                broken[path] = str(error).removeprefix(f"{path} ")
+        yield names, pictures, broken
+
+
+def _overlay(picture, score_map, threshold):
+    "The picture, and beside it the same with what is strange in orange: RGB, (h, 2 w, 3), uint8."
+    plain = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
+    span = max(abs(threshold), 1.0)
+    strange = np.clip((score_map - threshold / 2) / span, 0, 1)[..., None] * 0.7
+    marked = (1 - strange) * plain + strange * np.array([0.90, 0.40, 0.0])
+    return np.rint(np.concatenate([plain, marked], axis=1) * 255).astype(np.uint8)
+
+# %% ../nbs/07_anomaly.ipynb #8d730308
+def _learn(good, size, most, seed):
+    "A fitted scorer, a way to read pictures for it, cross-validated scores of the good ones, and what was wrong."
+    found, broken, wanted = _readable(picture_files(good), None)
+    if len(found) < 4:
+        why = f"; the first that cannot be used {next(iter(broken.values()))}" if broken else ""
+        raise ValueError(
+            f"{good} must hold at least 4 pictures of good parts, best 50 or more; {len(found)} can be used{why}"
+        )
+    shape, gray = _shrunk(wanted, size), all(is_gray for _, is_gray in found.values())
+    chosen = np.random.default_rng(seed).permutation(len(found))[:most]
+    read, pictures = partial(read_picture, size=shape, gray=gray), []
+    for _, some, unread in _blocks([list(found)[i] for i in sorted(chosen)], read):
+        pictures += some
+        broken |= unread
+    stride = 2 if max(shape) <= 64 else 4
+    features = [partial(function, stride=stride) for function in (texture_features, line_features)]
+    make = partial(FeatureDistance, features, bank=5000, seed=seed)
+    normal = check_pictures(pictures, "the folder of good pictures")
+    return make().fit(normal), read, wanted, cross_scores(make, normal, seed=seed), broken
+
+
+def _check_folders(folder, good, out):
+    "Refuse folders that are not there or that are the same."
+    for path in (folder, good):
+        if not path.is_dir():
+            raise ValueError(f"there is no folder {path}")
+    if folder.resolve() == good.resolve():
+        raise ValueError(f"the pictures to inspect and the good ones must be in two folders; both are {folder}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; name a folder for the results")
+
+# %% ../nbs/07_anomaly.ipynb #a7574db9
+def watch(
+    folder: str | Path,  # pictures to inspect
+    good: str | Path,  # pictures of good parts, 4 or more
+    out: str | Path,  # where watch.csv and maps/ go
+    *,
+    method: str = "percentile",  # "percentile", "sigma" or "tail", see `fit_threshold`
+    size: int = 256,  # longer side, in pixels, at which pictures are compared, at most
+    most: int = 200,  # good pictures that are learnt from, at most: memory stays bounded
+    seed: int = 0,
+    progress: Callable | None = None,  # called with the pictures so far and in all
+    **options,  # of the threshold: k, q, tail
+) -> Watched:
+    "Learn from a folder of good pictures, score another one, and write a table and a picture of each part's error map."
+    folder, good, out = Path(folder), Path(good), Path(out)
+    _check_folders(folder, good, out)
+    fit_threshold(np.arange(100.0), method, **options)  # a wrong option shall be known at once
+    outside = [
+        path for path in picture_files(folder) if not {good.resolve(), out.resolve()} & set(path.resolve().parents)
+    ]
+    if not outside:
+        raise ValueError(f"{folder} holds no pictures to inspect")
+    scorer, read, wanted, good_scores, broken_good = _learn(good, size, most, seed)
+    threshold = fit_threshold(good_scores, method, **options)
+    found, broken, _ = _readable(outside, wanted)
+    if not found:
+        raise ValueError(
+            f"none of the {len(outside)} pictures in {folder} can be inspected: the first {next(iter(broken.values()))}"
+        )
+    rows = [_row(path, folder, verdict="not read", note=why) for path, why in broken.items()]
+    rows += _inspect(list(found), folder, out, scorer, read, threshold, progress)
+    _write_table(out / "watch.csv", rows)
+    unread = {row["file"]: row["note"] for row in rows if row["verdict"] == "not read"}
+    scores = {row["file"]: row["score"] for row in rows if row["verdict"] != "not read"}
+    unread |= {str(path): why for path, why in broken_good.items()}
+    return Watched(scores, threshold, false_alarms(good_scores, threshold), unread, out / "watch.csv")
+
+# %% ../nbs/07_anomaly.ipynb #8043579b
+_COLUMNS = ("file", "verdict", "score", "threshold", "row", "column", "map", "note")
+
+
+def _write_table(path, rows):
+    "The rows as CSV, by name; with the mark that tells a spreadsheet that it is UTF-8."
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, _COLUMNS)
+    table.writeheader()
+    table.writerows(sorted(rows, key=lambda row: row["file"]))
+    _write_beside(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
+
+
+def _row(path, folder, **values):
+    "A row of the table."
+    return {"file": path.relative_to(folder).as_posix(), **values}
+
+
+def _inspect(files, folder, out, scorer, read, threshold, progress):
+    "One row for each file; the error map of each is written as it comes."
+    from PIL import Image
+
+    done = 0
+    for names, pictures, broken in _blocks(files, read):
+        maps = scorer.score_map(pictures) if pictures else []
+        for path, picture, score_map in zip(names, pictures, maps, strict=True):
+            score = float(image_scores(score_map[None], scorer.share)[0])
+            image = Image.fromarray(_overlay(picture, score_map, threshold))
+            map_name = f"maps/{path.relative_to(folder).as_posix()}.png"
+            _write_beside(out / map_name, partial(image.save, format="PNG"))
+            row, column = map(int, np.unravel_index(score_map.argmax(), score_map.shape))
+            verdict = "anomaly" if score > threshold else "normal"
+            where = {"row": row, "column": column, "map": map_name}
+            yield _row(path, folder, verdict=verdict, score=score, threshold=threshold, **where)
+        yield from (_row(path, folder, verdict="not read", note=why) for path, why in broken.items())
+        done += len(names) + len(broken)
+        if progress:
+            progress(done, len(files))
