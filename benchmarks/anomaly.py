@@ -21,7 +21,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import torch
 
 from cnncourse import anomaly, datasets
@@ -76,21 +76,20 @@ def digit_scorers(epochs: int, seed: int) -> dict[str, anomaly.Scorer]:
 
 
 def summary(rows: list[dict]) -> list[dict]:
-    "Mean over the seeds with both ends of its 95 % interval, for each method, set (and all textures) and severity."
+    "Mean over the seeds with both ends of its 95 % interval, for each method, set (and all textures together) and severity."
+    frame = pd.DataFrame(rows).fillna({"severity": ""})
+    keys, measures = ["method", "set", "severity"], ["image", "pixel", "region", *anomaly.SEVERITIES]
+    textures = frame[frame["set"].isin(TEXTURES)]
+    whole = textures.groupby("seed")["set"].nunique() == len(TEXTURES)  # seeds for which no texture is missing
+    together = (
+        textures[textures["seed"].map(whole)].groupby(["method", "severity", "seed"], sort=False)[measures].mean()
+    )
+    frame = pd.concat([frame, together.reset_index().assign(set="all textures")])
     table = []
-    for row in rows:
-        sets = [row["set"]] + ["all textures"] * (row["set"] in TEXTURES)
-        for name in sets:
-            key = {"method": row["method"], "set": name, "severity": row.get("severity")}
-            if key in [{k: record[k] for k in key} for record in table]:
-                continue
-            alike = [r for r in rows if (r["method"], r.get("severity")) == (key["method"], key["severity"])]
-            alike = [r for r in alike if name == r["set"] or (name == "all textures" and r["set"] in TEXTURES)]
-            seeds = sorted({r["seed"] for r in alike})
-            for what in [w for w in ("image", "pixel", "region", *anomaly.SEVERITIES) if w in row]:
-                means = [np.mean([r[what] for r in alike if r["seed"] == seed]) for seed in seeds]
-                key |= {what: [round(float(v), 4) for v in mean_interval(means)]}
-            table.append(key | {"seeds": len(seeds)})
+    for key, group in frame.groupby(keys, sort=False):
+        seeds = group.groupby("seed")[measures].mean().dropna(axis=1)
+        spread = {what: [round(float(v), 4) for v in mean_interval(seeds[what])] for what in seeds}
+        table.append(dict(zip(keys, key, strict=True)) | {"seeds": len(seeds)} | spread)
     return table
 
 
@@ -116,9 +115,7 @@ def main() -> None:
                 print(f"seed {seed}, {name}: done", flush=True)
     for record in summary(rows):
         mean, low, high = record["image"]
-        print(
-            f"{record['method']:32} {record['set']:13} {record['severity'] or '':7} {mean:.3f} ({low:.3f} to {high:.3f})"
-        )
+        print(f"{record['method']:32} {record['set']:13} {record['severity']:7} {mean:.3f} ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":
