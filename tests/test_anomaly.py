@@ -1,0 +1,330 @@
+"""Thresholds, metrics, defects, scorers and the command that watches a folder, against second sources and bad input."""
+
+import csv
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import warnings
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import cnncourse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage, stats
+from sklearn.metrics import f1_score, roc_curve
+
+from cnncourse import anomaly, datasets
+
+SOME = settings(max_examples=200, deadline=None, derandomize=True)
+numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
+RULES = ("sigma", "percentile", "tail")
+pytestmark = pytest.mark.filterwarnings("ignore:.*normal scores are few:UserWarning")
+
+
+# Thresholds
+
+
+@SOME
+@given(st.lists(numbers, min_size=1, max_size=60), st.floats(0, 5), st.floats(0, 1))
+def test_sigma_and_percentile_are_numpys(scores, k, q):
+    spread = np.ptp(scores) > 0
+    expected = np.mean(scores) + k * np.std(scores) if spread else scores[0]
+    assert anomaly.fit_threshold(scores, k=k) == pytest.approx(expected, rel=1e-9, abs=1e-6)
+    assert anomaly.fit_threshold(scores, "percentile", q=q) == np.quantile(scores, q)
+
+
+@SOME
+@given(numbers, st.integers(1, 200), st.sampled_from(RULES))
+def test_equal_scores_raise_no_alarm(score, n, rule):
+    threshold = anomaly.fit_threshold(np.full(n, score), rule)
+    assert threshold == score
+    assert not anomaly.flag(np.full(n, score), threshold).any()
+
+
+@SOME
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=2, max_size=40))
+def test_rules_with_labels_beat_every_other_cut(pairs):
+    scores, labels = np.array([s for s, _ in pairs], float), np.array([y for _, y in pairs])
+    if labels.all() or not labels.any():
+        with pytest.raises(ValueError, match="both 0"):
+            anomaly.fit_threshold(scores, "f1", labels=labels)
+        return
+    tried = [scores >= value for value in np.unique(scores)] + [np.zeros(len(scores), bool)]
+    got = anomaly.flag(scores, anomaly.fit_threshold(scores, "f1", labels=labels))
+    assert f1_score(labels, got) == pytest.approx(max(f1_score(labels, flags) for flags in tried))
+    got = anomaly.flag(scores, anomaly.fit_threshold(scores, "youden", labels=labels))
+    alarms, recall, _ = roc_curve(labels, scores)
+    assert got[labels].mean() - got[~labels].mean() == pytest.approx((recall - alarms).max())
+    for costs in ((1, 10), (5, 1), (0, 1)):
+        got = anomaly.flag(scores, anomaly.fit_threshold(scores, "cost", labels=labels, costs=costs))
+        paid = [costs[0] * f[~labels].sum() + costs[1] * (~f)[labels].sum() for f in (got, *tried)]
+        assert paid[0] == min(paid)
+
+
+@pytest.mark.parametrize("shape", [-0.2, 0.0, 0.3])
+def test_the_tail_rule_finds_a_far_quantile(shape):
+    curve, q = stats.genpareto(shape), 0.999
+    found = [anomaly.fit_threshold(curve.rvs(20_000, random_state=s), "tail", q=q) for s in range(10)]
+    assert np.mean(found) == pytest.approx(curve.ppf(q), rel=0.15)
+
+
+@SOME
+@given(st.integers(1, 300), st.integers(0, 300))
+def test_the_interval_of_false_alarms_is_exact(n, count):
+    count = min(count, n)
+    alarms = anomaly.false_alarms(np.arange(n) < count, 0.5)
+    assert (alarms.count, alarms.n) == (count, n)
+    assert alarms.low == pytest.approx(stats.beta.ppf(0.025, count, n - count + 1) if count else 0)
+    assert alarms.high == pytest.approx(stats.beta.ppf(0.975, count + 1, n - count) if count < n else 1)
+
+
+def test_few_scores_warn_with_their_interval_and_thirty_do_not():
+    with pytest.warns(UserWarning, match=r"29 normal scores are few.*95% interval .*have 30 or more"):
+        anomaly.fit_threshold(np.arange(29.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        anomaly.fit_threshold(np.arange(30.0))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_no_numbers_are_refused(bad):
+    for rule in RULES:
+        with pytest.raises(ValueError, match="must be finite; number 1"):
+            anomaly.fit_threshold([0.0, bad], rule)
+    if np.isnan(bad):
+        with pytest.raises(ValueError, match="NaN"):
+            anomaly.flag([0.0, bad], 1.0)
+
+
+def test_a_moving_threshold_looks_only_back():
+    scores = np.random.default_rng(0).normal(size=300)
+    changed = scores.copy()
+    changed[200:] += 100
+    for skip in (False, True):
+        before, after = (anomaly.moving_threshold(s, 50, skip_flagged=skip) for s in (scores, changed))
+        np.testing.assert_array_equal(before[:201], after[:201])
+
+
+# Metrics
+
+
+def overlap_slowly(maps, masks, limit):
+    "The definition: at every threshold the mean share of each defect that is above, and the share of normal pixels."
+    regions = [
+        (i, labels == k)
+        for i, mask in enumerate(masks)
+        for labels, n in [ndimage.label(mask, np.ones((3, 3)))]
+        for k in range(1, n + 1)
+    ]
+    points = [(0.0, 0.0)]
+    for t in np.unique(maps)[::-1]:
+        points.append(((maps[~masks] >= t).mean(), np.mean([(maps[i][region] >= t).mean() for i, region in regions])))
+    x, y = np.array(points).T
+    inside = x < limit
+    return np.trapezoid([*y[inside], np.interp(limit, x, y)], [*x[inside], limit]) / limit
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 0.3, 1.0]), st.booleans())
+def test_region_overlap_is_its_definition(seed, limit, ties):
+    rng = np.random.default_rng(seed)
+    masks = rng.random((2, 8, 9)) < 0.15
+    masks[0, 0, 0], masks[0, 5, 5] = True, False
+    maps = rng.integers(0, 5, masks.shape) * 1.0 if ties else rng.normal(size=masks.shape) + masks
+    assert anomaly.region_overlap(maps, masks, limit) == pytest.approx(overlap_slowly(maps, masks, limit), abs=1e-9)
+
+
+# Data
+
+
+@pytest.fixture(scope="module")
+def photos():
+    return {name: datasets.photograph(name) for name in ("brick", "grass", "gravel")}
+
+
+def test_the_parts_of_a_photograph_do_not_overlap():
+    count = np.zeros((512, 512), int)
+    for rectangles in anomaly.PARTS.values():
+        for rows, columns in rectangles:
+            count[rows, columns] += 1
+    assert count.max() == 1
+
+
+@pytest.mark.parametrize("part", anomaly.PARTS)
+@pytest.mark.parametrize("size", [1, 64, 128])
+def test_patches_stay_in_their_part(part, size):
+    inside = np.zeros((1, 512, 512), np.uint8)
+    for rows, columns in anomaly.PARTS[part]:
+        inside[0, rows, columns] = 255
+    assert anomaly.cut_patches(inside, 300, part, size=size, seed=3).min() == 1
+
+
+@pytest.mark.parametrize("kind", anomaly.SEVERITIES)
+@pytest.mark.parametrize("severity", ["easy", "middle", "hard"])
+@pytest.mark.parametrize("shape", [(1, 64, 64), (3, 32, 48)])
+def test_a_defect_changes_its_mask_and_little_else(kind, severity, shape):
+    rng = np.random.default_rng(0)
+    x, elsewhere = rng.random(shape, np.float32), rng.random((2, *shape), np.float32)
+    for seed in range(5):
+        drawn, mask = anomaly.draw_defect(x, kind, severity, rng=np.random.default_rng(seed), elsewhere=elsewhere)
+        again, _ = anomaly.draw_defect(x, kind, severity, rng=np.random.default_rng(seed), elsewhere=elsewhere)
+        np.testing.assert_array_equal(drawn, again)
+        assert mask.any() and drawn.min() >= 0 and drawn.max() <= 1
+        near = ndimage.binary_dilation(mask, iterations=2)
+        np.testing.assert_array_equal(drawn[:, ~near], x[:, ~near])
+        assert np.abs(drawn - x)[:, mask].mean() > 0.01
+
+
+def test_harder_defects_change_less(photos):
+    for name in photos:
+        changed = []
+        for severity in ("easy", "middle", "hard"):
+            clean = anomaly.cut_patches(photos[name], 40, "train", seed=1)
+            elsewhere = anomaly.cut_patches(photos["grass" if name == "brick" else "brick"], 40, "train", seed=2)
+            rng = np.random.default_rng(0)
+            drawn = [
+                anomaly.draw_defect(x, k, severity, rng=rng, elsewhere=elsewhere)[0]
+                for x in clean[:10]
+                for k in anomaly.SEVERITIES
+            ]
+            changed.append(np.mean((np.array(drawn) - np.repeat(clean[:10], 4, axis=0)) ** 2))
+        assert changed[0] > changed[1] > changed[2]
+
+
+# Scorers
+
+
+def test_every_scorer_keeps_to_the_protocol(photos):
+    data = anomaly.inspect_texture(photos, "brick", "easy", n_train=12, n_test=8, seed=0)
+    for name, scorer in anomaly.candidates(epochs=1, seed=0).items():
+        assert scorer.fit(data.x_train) is scorer, name
+        maps, scores = scorer.score_map(data.x_test), scorer.score(data.x_test)
+        assert (maps.shape, scores.shape) == ((8, 64, 64), (8,)), name
+        assert np.isfinite(maps).all() and len(set(scores)) == 8, name
+        with pytest.raises(ValueError, match="holds no pictures"):
+            scorer.fit(data.x_train[:0])
+        with pytest.raises(ValueError, match=r"must have shape \(n, 1, 64, 64\)"):
+            scorer.score(data.x_test[:, :, :32])
+
+
+def test_bytes_and_floats_score_alike():
+    x = np.random.default_rng(0).integers(0, 256, (8, 1, 32, 32), np.uint8)
+    scorer = anomaly.FeatureDistance(bank=500).fit(x)
+    np.testing.assert_array_equal(scorer.score(x), scorer.score(x.astype(np.float32) / np.float32(255)))
+
+
+def test_feature_distance_finds_defects_of_middle_severity(photos):
+    found = []
+    for name in photos:
+        data = anomaly.inspect_texture(photos, name, "middle", n_train=80, n_test=80, seed=7)
+        found.append(
+            anomaly.auroc(anomaly.FeatureDistance(bank=3000).fit(data.x_train).score(data.x_test), data.y_test)
+        )
+    assert np.mean(found) > 0.9
+
+
+@pytest.mark.parametrize("loss", ["mse", "ssim"])
+def test_both_frameworks_train_alike(loss):
+    x = np.random.default_rng(0).random((8, 1, 16, 16), np.float32)
+    build = partial(anomaly.conv_autoencoder, width=4, depth=2)
+    options = {"loss": loss, "epochs": 3, "lr": 1e-3, "seed": 1}
+    redrawn = [anomaly.Reconstruction(build, framework=f, **options).fit(x).reconstruct(x) for f in ("torch", "keras")]
+    np.testing.assert_allclose(*redrawn, atol=2e-3)
+
+
+# Folders
+
+
+@pytest.fixture
+def belt(tmp_path):
+    "A folder of good parts and one of new ones; every second of those has a bright bar."
+    rng = np.random.default_rng(0)
+    for folder, n in (("good", 40), ("new/좋은 부품", 10)):
+        (tmp_path / folder).mkdir(parents=True)
+        for i in range(n):
+            picture = rng.integers(90, 130, (48, 64), np.uint8)
+            picture[20:26, 10:50] = 250 if "new" in folder and i % 2 else picture[20:26, 10:50]
+            Image.fromarray(picture).save(tmp_path / folder / f"{i:02}.png")
+    return tmp_path
+
+
+def read_table(path):
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_watch_finds_the_bad_parts(belt):
+    (belt / "new/torn.png").write_bytes((belt / "new/좋은 부품/00.png").read_bytes()[:90])
+    (belt / "new/empty.jpg").touch()
+    done = cnncourse("watch", "new", "--good", "good", "--out", "out", cwd=belt)
+    assert done.returncode == 0, done.stderr
+    rows = {row["file"]: row for row in read_table(belt / "out/watch.csv")}
+    assert {name for name, row in rows.items() if row["verdict"] == "anomaly"} >= {
+        f"좋은 부품/{i:02}.png" for i in range(1, 10, 2)
+    }
+    assert {name for name, row in rows.items() if row["verdict"] == "not read"} == {"torn.png", "empty.jpg"}
+    bad = rows["좋은 부품/01.png"]
+    assert 17 <= int(bad["row"]) <= 29 and 5 <= int(bad["column"]) <= 55
+    with Image.open(belt / "out" / bad["map"]) as picture:
+        assert picture.size == (128, 48)
+    assert "torn.png" in done.stdout and "false alarms" in done.stdout
+
+
+def test_watch_twice_into_the_watched_folder_gives_the_same(belt):
+    tables = []
+    for _ in range(2):
+        anomaly.watch(belt / "new", belt / "good", belt / "new/out")
+        tables.append((belt / "new/out/watch.csv").read_bytes())
+    assert tables[0] == tables[1]
+    assert not list(belt.rglob("*.part"))
+
+
+def test_watch_that_is_stopped_leaves_no_half_file(belt):
+    (belt / "out").mkdir()
+    (belt / "out/watch.csv").write_text("the table of yesterday")
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        anomaly.watch(belt / "new", belt / "good", belt / "out", progress=stop)
+    assert (belt / "out/watch.csv").read_text() == "the table of yesterday"
+    for path in (belt / "out/maps").rglob("*.png"):
+        Image.open(path).verify()
+    assert not list(belt.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "good", "options", "said"),
+    [
+        ("nowhere", "good", {}, "there is no folder .*nowhere"),
+        ("new", "new/good", {}, "there is no folder .*new/good"),
+        ("new", "new", {}, "must be in two folders"),
+        ("new", "empty", {}, "at least 4 pictures of good parts, best 50 or more; 0 can be used"),
+        ("empty", "good", {}, "empty holds no pictures to inspect"),
+        ("new", "good", {"method": "f1"}, "'f1' needs labels"),
+        ("new", "good", {"method": "sigma", "k": -1}, "k must be a number of at least 0; got -1"),
+        ("new", "good", {"q": 99}, "q must be a share from 0 to 1; got 99"),
+        ("new", "good", {"out": "good/00.png"}, "is a file"),
+        ("large", "good", {}, "is 100x100 pixels, but the good pictures are 64x48"),
+    ],
+)
+def test_a_mistake_is_one_sentence(belt, folder, good, options, said):
+    (belt / "empty").mkdir()
+    (belt / "large").mkdir()
+    Image.new("L", (100, 100)).save(belt / "large/a.png")
+    with pytest.raises(ValueError, match=said):
+        anomaly.watch(belt / folder, belt / good, belt / options.pop("out", "out"), **options)
+    assert not (belt / "out").exists()
+
+
+def test_the_command_says_a_mistake_in_one_sentence(belt):
+    done = cnncourse("watch", "new", "--q", "2", cwd=belt)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == "there is no folder new/good."
