@@ -27,7 +27,7 @@ def worth(model, seed: int) -> dict[str, dict[int, float]]:
     for name, (n_train, n_test) in SIZES.items():
         data = datasets.load(name, n_train=n_train, n_test=n_test, seed=seed)
         x, x_test = (
-            transfer.features(model, transfer.prepare(x, transfer.BACKBONE)) for x in (data.x_train, data.x_test)
+            transfer.features(model, transfer.prepare_images(x, transfer.BACKBONE)) for x in (data.x_train, data.x_test)
         )
 
         def score(chosen, _, x=x, x_test=x_test, data=data):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'data_list', 'data_get', 'data_clear', 'diagnose', 'doctor', 'bench',
-           'pretrain', 'main']
+           'pretrain', 'watch', 'main']
 
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -386,6 +387,61 @@ def pretrain(
         raise runs.RunError(str(error)) from None
     right = f"{about['accuracy']:.1%} of {about['held out']:,} new pictures put to the right place or shape"
     _say(f"{right}, after {about['minutes']:.1f} minutes; the weights and their card: {folder}")
+
+# %% ../nbs/api/cli.ipynb #6ae5b0e3
+@contextlib.contextmanager
+def _counted(name: str):  # a bar of pictures on a terminal; nothing elsewhere, where the closing lines tell
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = _console()
+    if not console.is_terminal or os.environ.get("CI"):
+        yield None
+        return
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+# %% ../nbs/api/cli.ipynb #c99ba04a
+def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks parts wants to know first
+    _say(
+        f"{len(found.flagged)} of {len(found.scores)} pictures are flagged: their score is above {found.threshold:.3f}."
+    )
+    for name, score in list(found.flagged.items())[:10]:
+        _say(f"    {score:7.3f}  {name}")
+    if len(found.flagged) > 10:
+        _say(f"    and {len(found.flagged) - 10} more")
+    _say(f"Good pictures: {found.alarms}. So expect about {found.alarms.rate:.1%} false alarms.")
+    for name, why in found.broken.items():
+        _say(f"Not read: {name} {why}", style="yellow")
+    _say(f"Table: {found.table}   Error maps: {found.table.parent / 'maps'}")
+
+# %% ../nbs/api/cli.ipynb #28a069ea
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Pictures to inspect.")],
+    good: Annotated[
+        Path | None, typer.Option(help="Pictures of good parts, best 50 or more. Default: the folder good in FOLDER.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for watch.csv and the error maps.")] = Path("watched"),
+    method: Annotated[str, typer.Option(help="Rule for the threshold: percentile, sigma or tail.")] = "percentile",
+    q: Annotated[float, typer.Option(help="percentile, tail: share of good pictures that shall pass.")] = 0.99,
+    k: Annotated[float, typer.Option(help="sigma: standard deviations above the mean.")] = 3.0,
+    size: Annotated[int, typer.Option(min=16, help="Longer side at which pictures are compared, at most.")] = 256,
+):
+    "Learn from pictures of good parts, then find what is unlike them in FOLDER, and show where."
+    from cnncourse import anomaly
+
+    good = folder / "good" if good is None else good
+    try:
+        with _counted("pictures") as advance, warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            found = anomaly.watch(folder, good, out, method=method, q=q, k=k, size=size, progress=advance)
+    except ValueError as error:
+        raise runs.UsageError(f"{error}.") from None
+    for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
+        _say(f"Careful: {text}.", style="yellow")
+    _tell_watched(found)
 
 # %% ../nbs/api/cli.ipynb #a60ff307
 def _explain(error: Exception) -> tuple[str, int]:  # one sentence and the exit code

@@ -100,7 +100,7 @@ def test_the_pretraining_never_opens_a_target_task(monkeypatch):
 
 def test_the_backbone_gives_the_same_features_in_both_frameworks():
     net, weights = transfer.backbone()
-    x = transfer.prepare(datasets.load("textures", n_train=6, n_test=0).x_train, net)
+    x = transfer.prepare_images(datasets.load("textures", n_train=6, n_test=0).x_train, net)
     found = []
     for make in FRAMEWORKS.values():
         model = make(net)
@@ -376,9 +376,9 @@ def test_bad_input_gets_one_sentence(framework, sentence):
         (lambda: transfer.linear_head(np.zeros((3, 2)), np.zeros(3)), "two classes or more"),
         (lambda: transfer.with_head(SMALL, 3, "block7"), "did you mean block"),
         (lambda: transfer.freeze(networks.to_torch(SMALL)), "no new head"),
-        (lambda: transfer.prepare(np.zeros((2, 4, 8, 8)), SMALL), "1 or 3 channels are needed"),
-        (lambda: transfer.prepare(np.full((2, 3, 8, 8), 200.0), SMALL), "floats from 0 to 1; got 200 to 200"),
-        (lambda: transfer.prepare(np.zeros((2, 3, 8, 8)), SMALL, "caffe"), "unit, torch, keras"),
+        (lambda: transfer.prepare_images(np.zeros((2, 4, 8, 8)), SMALL), "1 or 3 channels are needed"),
+        (lambda: transfer.prepare_images(np.full((2, 3, 8, 8), 200.0), SMALL), "floats from 0 to 1; got 200 to 200"),
+        (lambda: transfer.prepare_images(np.zeros((2, 3, 8, 8)), SMALL, "caffe"), "unit, torch, keras"),
         (lambda: transfer.published("vgg61"), "no published weights of 'vgg61'"),
     ],
 )  # fmt: skip
@@ -392,10 +392,10 @@ def test_bad_arguments_get_one_sentence(call, sentence):
 
 def test_prepared_pictures():
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
-    found = transfer.prepare(x, SMALL)
+    found = transfer.prepare_images(x, SMALL)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.repeat(x, 3, axis=1) / 255, rtol=1e-6)
-    assert transfer.prepare(x, transfer.BACKBONE).shape == (2, 3, 32, 32)
+    assert transfer.prepare_images(x, transfer.BACKBONE).shape == (2, 3, 32, 32)
 
 
 def test_keras_scale_is_that_of_keras():
@@ -404,7 +404,9 @@ def test_keras_scale_is_that_of_keras():
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 8, 8), np.uint8)
     for mode, scale in (("caffe", "keras"), ("torch", "torch")):
         theirs = preprocess_input(np.moveaxis(x, 1, -1).astype(np.float32), mode=mode)
-        np.testing.assert_allclose(transfer.prepare(x, SMALL, scale), np.moveaxis(theirs, -1, 1), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            transfer.prepare_images(x, SMALL, scale), np.moveaxis(theirs, -1, 1), rtol=1e-4, atol=1e-4
+        )
 
 
 # Published weights
