@@ -578,7 +578,7 @@ _KERAS_PART = re.compile(r"(kernel|_W|gamma|bias|_b|beta|moving_mean|moving_vari
 _PARTS = {"kernel": "weight", "_W": "weight", "gamma": "weight", "bias": "bias", "_b": "bias", "beta": "bias"}
 _PARTS |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 
-
+# %% ../nbs/06_transfer.ipynb #7b554548
 def _read_keras(path: Path) -> dict[str, dict[str, np.ndarray]]:  # {layer: {part: array}}, in PyTorch's layout
     import h5py
 
