@@ -1226,7 +1226,9 @@ def activations(
         part = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])
         values = zip(names, keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False)), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
-    with _in_use(model):
+    import torch
+
+    with _in_use(model), torch.no_grad():
         values = _torch_values(model, x, names)
     return {name: value.detach().cpu().numpy() for name, value in values.items()}
 
@@ -1368,16 +1370,28 @@ def _from_torch_call(node) -> Layer:
     raise ValueError(f"{node.format_node()} has no counterpart here")
 
 # %% ../nbs/api/networks.ipynb #8c5e7950
+def _graph_of(model):  # of torch.fx; ValueError where it cannot follow the code
+    from torch import fx
+
+    if isinstance(model, fx.GraphModule):
+        return model.graph
+    try:
+        return fx.symbolic_trace(model).graph
+    except fx.proxy.TraceError as error:
+        reason = str(error).partition(". ")[0]
+        raise ValueError(
+            f"{type(model).__name__} has no counterpart here: torch.fx cannot follow it ({reason})"
+        ) from None
+
+
 def from_torch(
     model,  # torch.nn.Module made of the layers above
     input_shape: Shape,  # (c, h, w)
     name: str | None = None,  # None: the class's name
 ) -> Network:
     "The description of a model of PyTorch."
-    from torch import fx
-
     modules, nodes, names = dict(model.named_modules()), [], {}
-    for node in fx.symbolic_trace(model).graph.nodes:
+    for node in _graph_of(model).nodes:
         if node.op == "placeholder":
             names[node] = "input"
         elif node.op == "output":

@@ -546,7 +546,7 @@ def _state_of(run: Run) -> dict:
     counted = {name: getattr(run, name) for name in ("epoch", "batch", "step", "totals", "stopped")}
     if run.batch:
         counted["totals"] = run.totals | {"seconds": run.totals["seconds"] + time.perf_counter() - run.started}
-    heard = [callback.state() for callback in run.callbacks]
+    heard = [state for callback in run.callbacks if (state := callback.state())]
     return counted | {
         "history": run.history.epochs,
         "callbacks": heard,
@@ -559,7 +559,8 @@ def _load_state(run: Run, state: dict) -> None:
     for name in ("epoch", "batch", "step", "totals", "stopped"):
         setattr(run, name, state[name])
     run.history.epochs[:] = state["history"]
-    for callback, heard in zip(run.callbacks, state["callbacks"], strict=True):
+    stateful = [callback for callback in run.callbacks if callback.state()]
+    for callback, heard in zip(stateful, state["callbacks"], strict=True):
         callback.load(heard)
     run.load_own(state["own"])
     _set_random_state(state["random"])

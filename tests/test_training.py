@@ -569,3 +569,11 @@ def test_the_benchmark_runs(tmp_path):
     result = json.loads((tmp_path / "training.json").read_text())
     assert set(result["summary"]) == {"example", "PyTorch", "PyTorch, 1 thread", "Keras"}
     assert "of the example's" in done.stdout
+
+
+def test_a_training_goes_on_with_other_callbacks_that_remember_nothing(tmp_path):
+    "A checkpoint written with a progress bar is read without one."
+    x, y = np.random.default_rng(0).random((40, 1, 4, 4), np.float32), np.arange(40) % 2
+    model, path = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), tmp_path / "last.ckpt"
+    tr.fit(model, x, y, epochs=1, callbacks=[tr.Progress(), tr.Checkpoint(path)])
+    assert len(tr.fit(model, x, y, epochs=2, callbacks=[tr.Checkpoint(path)])) == 2
