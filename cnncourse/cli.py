@@ -210,14 +210,17 @@ def data_list():
 
 # %% ../nbs/api/cli.ipynb #39c968fd
 @contextlib.contextmanager
-def _bar(name: str):  # a bar of bytes on a terminal; nothing elsewhere, where the closing line tells
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+def _bar(
+    name: str, unit: str = "bytes"
+):  # a bar of bytes or of pictures on a terminal; nothing elsewhere, where the closing line tells
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = _console()
     if not console.is_terminal or os.environ.get("CI"):
         yield None
         return
-    with Progress(TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console) as progress:
+    done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    with Progress(TextColumn(name), BarColumn(), done, TimeRemainingColumn(), console=console) as progress:
         task = progress.add_task(name, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -388,20 +391,6 @@ def pretrain(
     right = f"{about['accuracy']:.1%} of {about['held out']:,} new pictures put to the right place or shape"
     _say(f"{right}, after {about['minutes']:.1f} minutes; the weights and their card: {folder}")
 
-# %% ../nbs/api/cli.ipynb #6ae5b0e3
-@contextlib.contextmanager
-def _counted(name: str):  # a bar of pictures on a terminal; nothing elsewhere, where the closing lines tell
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = _console()
-    if not console.is_terminal or os.environ.get("CI"):
-        yield None
-        return
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
 # %% ../nbs/api/cli.ipynb #c99ba04a
 def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks parts wants to know first
     _say(
@@ -434,7 +423,7 @@ def watch(
 
     good = folder / "good" if good is None else good
     try:
-        with _counted("pictures") as advance, warnings.catch_warnings(record=True) as said:
+        with _bar("pictures", "pictures") as advance, warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", UserWarning)
             found = anomaly.watch(folder, good, out, method=method, q=q, k=k, size=size, progress=advance)
     except ValueError as error:

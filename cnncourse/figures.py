@@ -517,6 +517,13 @@ def _numbers_on_image(image: AxesImage, form: str):
     _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(colours[place]))
 
 # %% ../nbs/08_figures.ipynb #9f74b787
+def _as_grid(values) -> np.ndarray:  # (h, w)
+    values = as_array(values, "values")
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"values must be a grid (h, w) of numbers; got shape {values.shape}")
+    return values
+
+
 def number_grid(
     values,  # (h, w)
     *,
@@ -525,9 +532,7 @@ def number_grid(
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "Numbers in boxes, as one writes a small picture by hand; windows of `block` in four soft colours that never touch their like."
-    values = as_array(values, "values")
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"values must be a grid (h, w) of numbers; got shape {values.shape}")
+    values = _as_grid(values)
     h, w = values.shape
     rows, columns = np.indices((h, w)) // (np.broadcast_to(block, 2).reshape(2, 1, 1) if block else max(h, w))
     soft = np.array(["#9ecae1", "#fdd0a2", "#c7e9c0", "#dadaeb"])[(2 * (rows % 2) + columns % 2) if block else rows]
@@ -553,9 +558,7 @@ def heat_map(
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "A grid of values as colours: with the numbers written in where they fit, with a colour bar where they do not."
-    values = as_array(values, "values")
-    if values.ndim != 2 or not values.size:
-        raise ValueError(f"values must be a grid (h, w) of numbers; got shape {values.shape}")
+    values = _as_grid(values)
     h, w = values.shape
     numbers = max(h, w) <= 15 if numbers is None else numbers
     if not np.isfinite(values).any():
