@@ -21,7 +21,6 @@ import os
 import pkgutil
 import random
 import re
-import signal
 import sys
 import tempfile
 import threading
@@ -162,69 +161,46 @@ def difference(
 
 # %% ../nbs/api/exercises.ipynb #ebcccb01
 class _Late(BaseException):  # no Exception, so that `except Exception` in a learner's loop lets it pass
-    pass
+    def __init__(self):  # runs in the thread where something catches it
+        super().__init__()
+        sys.settrace(_again)
+        frame = sys._getframe(1)
+        while frame is not None:
+            frame.f_trace, frame = _again, frame.f_back
 
 
-@contextlib.contextmanager
-def _deadline(seconds: float):  # raises `_Late` in the block once the time is over; in other threads there is no limit
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    over, expired = threading.Event(), threading.Event()
-
-    def on_signal(number, frame):
-        if over.is_set():
-            return
-        if expired.is_set():
-            _follow(frame)
-            raise _Late
-        before(number, frame)  # the user's own interrupt
-
-    before, traced = signal.signal(signal.SIGINT, on_signal), sys.gettrace()
-    watcher = threading.Thread(target=_watch, args=(seconds, over, expired), daemon=True)
-    watcher.start()
-    try:
-        try:
-            yield
-        finally:
-            over.set()
-    finally:
-        over.set()  # again: an interrupt may have come in between
-        watcher.join()
-        sys.settrace(traced)
-        _interrupt_here(None)
-        signal.signal(signal.SIGINT, before)
+def _again(
+    frame, event, argument
+):  # on each line: one that handles `_Late` is interrupted again, where nothing catches it
+    if isinstance(sys.exc_info()[1], _Late):
+        _interrupt(threading.get_ident())
+    return _again
 
 
-def _interrupt_here(error: type | None):  # in this thread, at the next turn of a loop; None takes a waiting one back
+def _interrupt(thread: int):  # raises `_Late` there, at the next turn of a loop or call
     import ctypes
 
-    main = ctypes.c_ulong(threading.main_thread().ident)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(error) if error else None)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_Late))
 
 
-def _follow(frame):  # a learner's `except` that takes `_Late` is left by another one
-    def on_line(frame, event, argument):
-        if frame.f_code is _deadline.__wrapped__.__code__ or frame.f_code.co_filename == contextlib.__file__:
-            return None  # ours, on the way out
-        if isinstance(sys.exc_info()[1], _Late):
-            _interrupt_here(_Late)
-        return on_line
-
-    sys.settrace(on_line)
-    while frame is not None and frame.f_code is not attempt.__code__:
-        frame.f_trace, frame = on_line, frame.f_back
+def _stop(thread: threading.Thread, patience: float = 2.0) -> bool:  # whether it ended
+    ends = time.monotonic() + patience
+    while thread.is_alive() and time.monotonic() < ends:
+        _interrupt(thread.ident)
+        thread.join(0.05)
+    return not thread.is_alive()
 
 
-def _watch(seconds: float, over: threading.Event, expired: threading.Event):
-    while not over.wait(0.1 if expired.is_set() else seconds):
-        expired.set()
-        if hasattr(signal, "pthread_kill"):  # wakes a sleeping call too
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        else:
-            import _thread
-
-            _thread.interrupt_main()
+def _within(seconds: float, work: Callable[[], None]) -> tuple[bool, bool]:  # whether it was late, and whether it ended
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        thread.join(seconds)
+    except KeyboardInterrupt:  # the user's own
+        _stop(thread)
+        raise
+    late = thread.is_alive()
+    return late, _stop(thread) if late else True
 
 # %% ../nbs/api/exercises.ipynb #74d3c5c4
 class _Paper(io.TextIOBase):  # takes what is printed: the first characters, and the number of lines
@@ -266,6 +242,7 @@ class Attempt:
     error: BaseException | None = None
     where: str = ""  # the line of the learner's code that raised
     late: bool = False  # stopped by the clock
+    ended: bool = True  # False: it could not be stopped
     printed: str = ""  # the beginning of what it printed
     lines: int = 0  # how many lines it printed
 
@@ -277,16 +254,19 @@ def attempt(
 ) -> Attempt:
     "Run `call`; whatever it raises or prints is kept and not shown, and an endless loop is ended."
     paper, result = _Paper(), Attempt()
-    with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), _global_seeds(seed):
+
+    def work():
         try:
-            with _deadline(seconds):
-                result.value = call()
-        except KeyboardInterrupt:
-            raise
+            result.value = call()
         except _Late:
-            result.late = True
+            pass
         except BaseException as error:  # SystemExit too: an answer must not end the kernel
             result.error, result.where = error, _line(error)
+
+    with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), _global_seeds(seed):
+        late, ended = _within(seconds, work)
+    if late:
+        result = Attempt(late=True, ended=ended)
     result.printed, result.lines = paper.text, paper.lines
     return result
 
@@ -477,7 +457,8 @@ def _try(question: Question, answer: Any, seed: int, n: int, expected: Attempt, 
     if isinstance(done.error, NotImplementedError) or done.value is ... or done.value is NotImplemented:
         trial.unanswered = True
     elif done.late:
-        trial.says = f"it did not finish within {question.seconds:g} seconds and was stopped: does a loop never end?"
+        stopped = "was stopped" if done.ended else "could not be stopped (restart the kernel when you have mended it)"
+        trial.says = f"it did not finish within {question.seconds:g} seconds and {stopped}: does a loop never end?"
     elif done.error is not None:
         trial.says = _raised(done)
     elif done.value is None and expected.value is not None:
