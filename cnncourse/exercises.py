@@ -220,18 +220,18 @@ class _Paper(io.TextIOBase):  # takes what is printed: the first characters, and
 @contextlib.contextmanager
 def _global_seeds(seed: int):  # code that draws without a generator of its own draws the same again
     torch = sys.modules.get("torch")
-    kept = random.getstate(), np.random.get_state(), torch and torch.get_rng_state()  # noqa: NPY002
+    kept = random.getstate(), np.random.get_state(), torch and torch.default_generator.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     if torch:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed asks every kind of GPU, which takes longer
     try:
         yield
     finally:
         random.setstate(kept[0])
         np.random.set_state(kept[1])  # noqa: NPY002
         if torch:
-            torch.set_rng_state(kept[2])
+            torch.default_generator.set_state(kept[2])
 
 # %% ../nbs/api/exercises.ipynb #ae3f9b6f
 @dataclasses.dataclass

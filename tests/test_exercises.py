@@ -1,0 +1,343 @@
+"""The exercises: every question proven, every copy for students clean, and nothing a learner types does harm."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from conftest import COURSE, cnncourse
+
+from cnncourse import curriculum, exercises, grading
+
+SHEETS = exercises.sheets()
+QUESTIONS = {question.name: question for sheet in SHEETS.values() for question in sheet}
+WEEKS = [sheet.notebook for sheet in SHEETS.values()]
+
+
+def teacher(week: str):
+    return nbformat.read(COURSE / "nbs" / "exercises" / f"{week}.ipynb", as_version=4)
+
+
+def graded(notebook) -> dict:  # from nbgrader's name of a cell to the cell
+    return {c.metadata.nbgrader.grade_id: c for c in notebook.cells if "nbgrader" in c.metadata}
+
+
+STUDENTS = {week: grading.student_copy(teacher(week)) for week in WEEKS}
+
+
+# Each question
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_right_answers_pass_and_known_wrong_ones_get_their_own_sentence(name):
+    assert exercises.prove(name, times=20) == []
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_what_is_handed_out_is_not_answered(name):
+    week, own = QUESTIONS[name].lesson, name.split(".")[1]
+    known = {"np": np}
+    exec(graded(STUDENTS[week])[own].source, known)
+    assert exercises.check(name, known[own]).outcome == "not answered"
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_is_whole(name):
+    question = QUESTIONS[name]
+    assert len(question.hints) >= 2 and question.why
+    sentences = [sentence for sentence, _ in question.wrongs]
+    assert len(set(sentences)) == len(sentences) >= 3
+    assert len(question.rights) >= (3 if question.kind in ("write", "bug", "predict") else 1)
+    headings = curriculum.headings(COURSE / "nbs" / f"{question.lesson}.ipynb")
+    assert any(question.read in curriculum.numbers(heading) for heading in headings), question.read
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_same_seed_gives_the_same_message(name):
+    wrong = QUESTIONS[name].wrongs[0][1]
+    assert str(exercises.check(name, wrong, seed=5)) == str(exercises.check(name, wrong, seed=5))
+
+
+# Each notebook
+
+
+def test_every_week_has_its_exercises():
+    assert [f"{n:02}" for n in range(1, 9)] == [week[:2] for week in WEEKS][:8]
+
+
+@pytest.mark.parametrize("sheet", SHEETS.values(), ids=SHEETS)
+def test_a_sheet_reaches_from_a_first_try_to_a_hard_one(sheet):
+    assert len(list(sheet)) >= 6
+    assert {1, 3} <= {question.level for question in sheet}
+    assert len({question.kind for question in sheet}) >= 4
+
+
+@pytest.mark.parametrize("sheet", SHEETS.values(), ids=SHEETS)
+def test_the_cells_of_a_question_belong_together(sheet):
+    cells = graded(teacher(sheet.notebook))
+    for question in sheet:
+        own = question.name.split(".")[1]
+        call = f'exercises.check("{question.name}", {own})'
+        assert cells[f"{own}-text"].source.startswith("## ")
+        assert "### BEGIN SOLUTION" in cells[own].source
+        hidden = f"### BEGIN HIDDEN TESTS\n{call}.require()\n### END HIDDEN TESTS"
+        assert cells[f"{own}-check"].source == f"{call}\n{hidden}"
+        assert cells[f"{own}-check"].metadata.nbgrader.points > 0
+        assert cells[f"{own}-key"].metadata.nbgrader.points == 0
+
+
+def test_the_questions_load_no_framework():
+    code = "import sys; from cnncourse import exercises; exercises.sheets()"
+    code += "; print(sorted({'torch', 'tensorflow', 'keras'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# The copies for students
+
+
+def sentences(week: str) -> set[str]:  # what is told only after an answer
+    sheet = SHEETS[re.sub(r"^\d+_", "", week)]
+    return {text for q in sheet for text in (*q.hints, q.why, *(sentence for sentence, _ in q.wrongs))}
+
+
+def hidden_lines(
+    week: str,
+) -> set[str]:  # of code that only the teacher has; the starter of a bug shares some with its solution
+    region = r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n.*?### END (?:SOLUTION|HIDDEN TESTS)"
+    code = "\n".join(cell.source for cell in teacher(week).cells)
+    hidden = {line.strip() for found in re.findall(region, code, re.S) for line in found.splitlines()}
+    open_ = {line.strip() for line in re.sub(region, "", code, flags=re.S).splitlines()}
+    return {line for line in hidden - open_ if len(line) > 12}
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_no_secret_is_left_in_a_copy(week):
+    code = "\n".join(cell.source for cell in STUDENTS[week].cells)
+    everything = json.dumps(STUDENTS[week], ensure_ascii=False)
+    assert [s for s in sentences(week) if s in code or json.dumps(s, ensure_ascii=False)[1:-1] in everything] == []
+    assert hidden_lines(week) & {line.strip() for line in code.splitlines()} == set()
+    assert not re.search(r"SOLUTION|HIDDEN|sheet\.question|\.wrong\(|exporti", everything)
+    assert not any(cell.get("outputs") for cell in STUDENTS[week].cells)
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_a_copy_runs_as_handed_out_and_says_not_answered(week, tmp_path, monkeypatch):
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(tmp_path / "progress.json"))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    notebook = nbformat.from_dict(STUDENTS[week])
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for name in (question.name for question in SHEETS[re.sub(r"^\d+_", "", week)]):
+        cell = graded(notebook)[f"{name.split('.')[1]}-check"]
+        assert "not answered yet" in cell.outputs[0].data["text/plain"], name
+    tried = json.loads((tmp_path / "progress.json").read_text())
+    assert {entry["outcome"] for entry in tried.values()} == {"not answered"}
+
+
+def test_release_keeps_what_a_student_wrote(tmp_path):
+    mine = tmp_path / "mine"
+    assert cnncourse("release", mine, "convolution").returncode == 0
+    path = mine / "02_convolution.ipynb"
+    path.write_text(path.read_text().replace("your answer here", "my own work"))
+    kept = path.read_text()
+    said = cnncourse("release", mine, "convolution").stdout
+    assert "left as it is" in said and "--fresh" in said
+    assert cnncourse("release", mine, "2", "--fresh").returncode == 0
+    assert path.read_text() == kept
+    assert "my own work" not in (mine / "02_convolution-fresh.ipynb").read_text()
+    for wrong in (("release", path), ("release", mine, "no_such_week"), ("lab", tmp_path / "nowhere")):
+        done = cnncourse(*wrong)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+# nbgrader
+
+
+@pytest.fixture(scope="module")
+def commands_on_path():
+    "nbgrader calls `alembic`, which lies beside this Python."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="module")
+def classroom(tmp_path_factory, commands_on_path):
+    "An nbgrader course with every week's exercises as they are, handed out by nbgrader itself."
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config import Config
+
+    top = tmp_path_factory.mktemp("classroom")
+    api = NbGraderAPI(config=Config({"CourseDirectory": {"root": str(top)}}))
+    for week in WEEKS:
+        (top / "source" / week).mkdir(parents=True)
+        (top / "source" / week / f"{week}.ipynb").write_bytes((COURSE / f"nbs/exercises/{week}.ipynb").read_bytes())
+        done = api.generate_assignment(week)
+        assert done["success"], done["log"]
+    return top, api
+
+
+def solved(copy, week: str):  # with the solutions typed in
+    answers = graded(teacher(week))
+    for name, cell in graded(copy).items():
+        if cell.metadata.nbgrader.solution:
+            cell.source = answers[name].source
+    return copy
+
+
+@pytest.mark.parametrize("week", WEEKS)
+def test_nbgrader_hands_out_and_grades(classroom, week):
+    top, api = classroom
+    handed_out = nbformat.read(top / "release" / week / f"{week}.ipynb", as_version=4)
+    assert "BEGIN" not in "".join(cell.source for cell in handed_out.cells)
+    work = {"blank": handed_out, "solved": solved(nbformat.from_dict(handed_out), week)}
+    if week == WEEKS[0]:
+        work["learner"] = solved(
+            nbformat.from_dict(STUDENTS[week]), week
+        )  # handed in from a copy of `cnncourse release`
+    for student, notebook in work.items():
+        (top / "submitted" / student / week).mkdir(parents=True)
+        nbformat.write(notebook, top / "submitted" / student / week / f"{week}.ipynb")
+        done = api.autograde(week, student)
+        assert done["success"], done["log"]
+        score = api.get_submission(week, student)
+        assert score["max_score"] == sum(c.metadata.nbgrader.get("points", 0) for c in graded(teacher(week)).values())
+        assert score["score"] == (0 if student == "blank" else score["max_score"]), student
+
+
+# Whatever a learner types
+
+NAME = "convolution.correlate"
+RIGHT = QUESTIONS[NAME].answer
+
+
+def loops(x, w):
+    while True:
+        try:
+            time.sleep(0)
+        except:  # noqa: E722
+            continue
+
+
+def prints(x, w):
+    for n in range(10000):
+        print("line", n)
+    return RIGHT(x, w)
+
+
+def changes(x, w):
+    result = RIGHT(x, w)
+    x *= 2
+    return result
+
+
+def calls_itself(x, w):
+    return calls_itself(x, w)
+
+
+def leaves(x, w):
+    sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    "answer, outcome, sentence",
+    [
+        (lambda x, w: x.shap, "error", "it raised AttributeError: 'numpy.ndarray' object has no attribute 'shap'"),
+        (calls_itself, "error", "it calls itself without end"),
+        (leaves, "error", "it raised SystemExit: 3"),
+        (lambda x, w: print(RIGHT(x, w)), "failed", "print shows a value, return gives it back"),
+        (lambda x, w: None, "failed", "is `return` missing?"),
+        (lambda x, w: RIGHT(x, w).tolist(), "failed", "a list came; np.array makes an array of it"),
+        (
+            lambda x, w: RIGHT(x, w).astype(int),
+            "failed",
+            "your array holds whole numbers (int64), so fractions are lost",
+        ),
+        (lambda x, w: RIGHT(x, w).astype(str), "failed", "an array of numbers was expected"),
+        (lambda x, w: RIGHT(x, w).ravel(), "failed", "an array of shape"),
+        (lambda x, w: RIGHT(x, w) * np.nan, "failed", "nan came"),
+        (lambda x, w: RIGHT(x, w).sum(), "failed", "the number"),
+        (changes, "failed", "it changed its input x in place"),
+        (lambda x: x, "failed", "takes (x), but it is called with (x, w)"),
+        (7, "failed", "A function was expected, the number 7 came"),
+        ("def f", "failed", "A function was expected, the text"),
+        (lambda x, w: ..., "not answered", "not answered yet"),
+        (None, "not answered", "not answered yet"),
+        (prints, "passed", "It printed"),
+        (lambda x, w: RIGHT(x, w).astype("float32"), "passed", "passed"),
+        (lambda *inputs: RIGHT(*inputs), "passed", "passed"),
+    ],
+)
+def test_every_kind_of_answer_has_its_sentence(answer, outcome, sentence):
+    result = exercises.check(NAME, answer)
+    assert (result.outcome, sentence in str(result)) == (outcome, True), str(result)
+    assert len(str(result)) < 3000
+    assert result.outcome.split()[0] in result._repr_html_()  # the word, not the colour alone
+
+
+def test_a_loop_without_end_is_ended():
+    question = exercises.dataclasses.replace(QUESTIONS[NAME], seconds=0.5)
+    result = exercises._judge(question, loops, 1)
+    assert result.outcome == "error" and "did not finish within 0.5 seconds and was stopped" in str(result)
+
+
+def test_all_that_is_wrong_is_told_at_once():
+    def unsteady(size, kernel_size, stride, padding):
+        if padding == 0:
+            raise KeyError("padding")
+        return None if stride == 1 else float(size)
+
+    told = str(exercises.check("convolution.output_size", unsteady, seed=3))
+    assert "KeyError" in told and "returned None" in told and "was expected" in told
+
+
+def test_an_unknown_question_names_near_ones():
+    with pytest.raises(ValueError, match=r"Did you mean 'convolution\.output_size'"):
+        exercises.check("convolution.outputsize", 1)
+
+
+# The progress
+
+
+def test_two_programs_may_write_at_once_and_one_may_be_killed(tmp_path):
+    path = tmp_path / "progress.json"
+    code = """if True:
+        import sys
+        from cnncourse.exercises import Result, record
+        for n in range(int(sys.argv[3])):
+            record(Result(f"{sys.argv[2]}.{n % 50}", "passed", 1), sys.argv[1])"""
+    start = [sys.executable, "-c", code, str(path)]
+    victim = subprocess.Popen([*start, "victim", "100000"])
+    both = [subprocess.Popen([*start, name, "50"]) for name in ("a", "b")]
+    while not path.exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    os.kill(victim.pid, signal.SIGKILL)
+    assert [process.wait() for process in both] == [0, 0]
+    known = exercises.progress(path)
+    assert {f"{name}.{n}" for name in "ab" for n in range(50)} <= known.keys()
+    victim.wait()
+
+
+def test_progress_that_cannot_be_saved_does_not_hide_the_result(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    (tmp_path / "file").write_text("in the way")
+    result = exercises.check(NAME, RIGHT)
+    assert result.passed and "could not be saved" in str(result)
+
+
+def test_the_table_of_progress(tmp_path):
+    path = tmp_path / "progress.json"
+    exercises.record(exercises.Result("convolution.layer", "passed", 1), path)
+    done = cnncourse("progress", CNNCOURSE_PROGRESS=str(path))
+    assert re.search(r"02_convolution\s+1 of \d", done.stdout) and "✓ layer" in done.stdout.replace("\xa0", " ")
