@@ -246,7 +246,18 @@ class Attempt:
     printed: str = ""  # the beginning of what it printed
     lines: int = 0  # how many lines it printed
 
+# %% ../nbs/api/exercises.ipynb #b678f3c5
+def _line(error: BaseException) -> str:  # the last line that stands in a notebook or a file outside the libraries
+    import cnncourse
 
+    library = ("site-packages", "dist-packages", os.path.dirname(os.__file__), *cnncourse.__path__)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(part in frame.filename for part in library):
+            text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
+            return f"line {frame.lineno}: {text}" if text else ""
+    return ""
+
+# %% ../nbs/api/exercises.ipynb #285a16b8
 def attempt(
     call: Callable[[], Any],  # the code
     seconds: float = 5.0,  # it is stopped after that
@@ -270,17 +281,6 @@ def attempt(
     result.printed, result.lines = paper.text, paper.lines
     return result
 
-
-def _line(error: BaseException) -> str:  # the last line that stands in a notebook or a file outside the libraries
-    import cnncourse
-
-    library = ("site-packages", "dist-packages", os.path.dirname(os.__file__), *cnncourse.__path__)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not any(part in frame.filename for part in library):
-            text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
-            return f"line {frame.lineno}: {text}" if text else ""
-    return ""
-
 # %% ../nbs/api/exercises.ipynb #eb12af29
 EXERCISE_KINDS = {
     "write": "write a function",
@@ -291,7 +291,7 @@ EXERCISE_KINDS = {
 }
 LEVELS = {1: "first try", 2: "practice", 3: "hard"}
 
-
+# %% ../nbs/api/exercises.ipynb #a9e24f1f
 @dataclasses.dataclass(eq=False)
 class Question:
     "One exercise: all that is needed to check an answer, to help, and to prove that the check is right."
@@ -318,27 +318,31 @@ class Question:
     rights: list = dataclasses.field(default_factory=list)  # other right answers
 
     def __post_init__(self):
-        if self.kind not in EXERCISE_KINDS or self.level not in LEVELS:
-            raise ValueError(
-                f"{self.name}: expected a kind of {list(EXERCISE_KINDS)} and a level of {list(LEVELS)}, received {self.kind!r} and {self.level!r}"
-            )
-        if len(self.hints) < 2:
-            raise ValueError(f"{self.name}: expected two hints or more, received {len(self.hints)}")
+        _well_formed(self)
 
     def wrong(self, sentence: str, *answer: Any):
         "Add a known wrong answer with the sentence for it: `q.wrong(sentence, answer)`, or as a decorator."
-        return self._add(self.wrongs, answer, lambda known: (sentence, known))
+        return _remember(lambda known: self.wrongs.append((sentence, known)), answer)
 
     def right(self, *answer: Any):
         "Add another right answer: `q.right(answer)`, or as a decorator."
-        return self._add(self.rights, answer, lambda known: known)
+        return _remember(self.rights.append, answer)
 
-    def _add(self, known: list, answer: tuple, entry: Callable):
-        def add(answer):
-            known.append(entry(answer))
-            return answer
+# %% ../nbs/api/exercises.ipynb #bad36bf3
+def _well_formed(question: Question):  # `ValueError` if not
+    if question.kind not in EXERCISE_KINDS or question.level not in LEVELS:
+        expected = f"a kind of {', '.join(EXERCISE_KINDS)} and a level of {list(LEVELS)}"
+        raise ValueError(f"{question.name}: expected {expected}, received {question.kind!r} and {question.level!r}")
+    if len(question.hints) < 2:
+        raise ValueError(f"{question.name}: expected two hints or more, received {len(question.hints)}")
 
-        return add(*answer) if answer else add
+
+def _remember(keep: Callable[[Any], None], answer: tuple) -> Any:  # at once, or as a decorator
+    def add(known):
+        keep(known)
+        return known
+
+    return add(*answer) if answer else add
 
 # %% ../nbs/api/exercises.ipynb #4fbd36bd
 class Sheet:

@@ -41,6 +41,7 @@ MAY_IMPORT = {
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
 NOTEBOOKS = runs.notebooks(COURSE)
+LESSONS = [name for name in NOTEBOOKS if not name.startswith("exercises/")]  # and pages: exercises are no pages
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -83,7 +84,13 @@ def test_every_module_has_its_notebook():
 def test_a_module_has_the_name_of_its_notebook():
     for name in NOTEBOOKS:
         module, last = exported(source(name)), name.rsplit("/", 1)[-1]
-        assert module in (None, last, re.sub(r"^\d+_", "", last)), name
+        room = "questions." if name.startswith("exercises/") else ""
+        assert module in (None, last, room + re.sub(r"^\d+_", "", last)), name
+
+
+def test_every_module_of_questions_has_its_notebook():
+    made = {exported(source(name)) for name in NOTEBOOKS}
+    assert {f"questions.{path.stem}" for path in (COURSE / "cnncourse/questions").glob("[!_]*.py")} <= made
 
 
 def test_no_name_is_exported_twice():
@@ -101,7 +108,7 @@ def test_no_name_is_exported_twice():
 # Notebooks
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", LESSONS)
 def test_a_notebook_has_its_parameters(name):
     needed = {"folder"} if name in ("index", "curriculum", "glossary") else {"seed", "full"}  # nothing is random there
     assert needed <= set(runs.parameters(source(name)))
@@ -113,7 +120,7 @@ def test_a_notebook_begins_with_a_title_and_a_sentence(name):
     assert re.match(r"# .+\n\n> .+\.(\n\n|$)", first), first
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", LESSONS)
 def test_an_exporting_notebook_ends_with_the_hidden_export(name):
     if exported(source(name)):
         assert runs.code(source(name))[-1].split() == ["#|", "hide", "import", "nbdev", "nbdev.nbdev_export()"]
