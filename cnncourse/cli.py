@@ -244,7 +244,7 @@ def progress():
         table.add_row(
             sheet.notebook,
             f"{passed} of {len(marks)}",
-            "  ".join(f"{_MARKS[mark]} {name}" for name, mark in marks.items()),
+            "  ".join(f"{_MARKS[mark]}\N{NO-BREAK SPACE}{name}" for name, mark in marks.items()),
         )
     _console().print(table)
     _say("   ".join(f"{sign} {mark}" for mark, sign in _MARKS.items()))

@@ -190,18 +190,6 @@ def _stop(thread: threading.Thread, patience: float = 2.0) -> bool:  # whether i
         thread.join(0.05)
     return not thread.is_alive()
 
-
-def _within(seconds: float, work: Callable[[], None]) -> tuple[bool, bool]:  # whether it was late, and whether it ended
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        thread.join(seconds)
-    except KeyboardInterrupt:  # the user's own
-        _stop(thread)
-        raise
-    late = thread.is_alive()
-    return late, _stop(thread) if late else True
-
 # %% ../nbs/api/exercises.ipynb #74d3c5c4
 class _Paper(io.TextIOBase):  # takes what is printed: the first characters, and the number of lines
     def __init__(self, limit: int = 1000):
@@ -274,11 +262,17 @@ def attempt(
         except BaseException as error:  # SystemExit too: an answer must not end the kernel
             result.error, result.where = error, _line(error)
 
+    thread = threading.Thread(target=work, daemon=True)
     with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(paper), _global_seeds(seed):
-        late, ended = _within(seconds, work)
-    if late:
-        result = Attempt(late=True, ended=ended)
-    result.printed, result.lines = paper.text, paper.lines
+        thread.start()
+        try:
+            thread.join(seconds)
+        except KeyboardInterrupt:  # the user's own
+            _stop(thread)
+            raise
+        result.printed, result.lines = paper.text, paper.lines
+        if thread.is_alive():
+            return Attempt(late=True, ended=_stop(thread), printed=result.printed, lines=result.lines)
     return result
 
 # %% ../nbs/api/exercises.ipynb #eb12af29
