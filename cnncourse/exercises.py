@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,11 @@ def _number_difference(expected: Any, came: Any, rtol: float, atol: float) -> st
     if isinstance(expected, bool) or isinstance(came, bool):
         same = isinstance(expected, bool) and isinstance(came, bool) and expected == came
         return "" if same else f"{_show(expected)} was expected, {_show(came)} came"
-    if not np.isclose(came, expected, rtol=rtol, atol=atol, equal_nan=True):
+    if isinstance(expected, int):  # a count is exact
+        same = came == expected
+    else:
+        same = np.isclose(complex(came), complex(expected), rtol=rtol, atol=atol, equal_nan=True)
+    if not same:
         return f"{_show(expected)} was expected, {_show(came)} came"
     if isinstance(expected, int) and not isinstance(came, int):
         return f"a whole number (int) was expected, {came!r} is a {type(came).__name__}: divide with // or use int()"
@@ -121,6 +126,8 @@ def _array_difference(expected: np.ndarray, came: Any, rtol: float, atol: float)
 # %% ../nbs/api/exercises.ipynb #c6380e12
 def _values_difference(expected: np.ndarray, came: np.ndarray, rtol: float, atol: float) -> str:  # of one shape
     wide = [array.astype(float) for array in (expected, came)]
+    if expected.dtype.kind in "biu":  # counts and labels are exact, as far as floats can say
+        rtol, atol = 0, 1e-6
     wrong = ~np.isclose(wide[1], wide[0], rtol=rtol, atol=atol, equal_nan=True)
     if not wrong.any():
         return ""
@@ -422,7 +429,10 @@ def _complaint(
     question: Question, came: Any, expected: Attempt, inputs: dict[str, Any]
 ) -> str:  # empty when it is right
     if question.accept:
-        return question.accept(came, *inputs.values())
+        try:
+            return question.accept(came, *inputs.values())
+        except Exception as error:  # the answer gave something that nobody foresaw
+            return f"{_kind(_plain(came))} came, which cannot be judged ({type(error).__name__}: {error})"
     return difference(expected.value, came, question.rtol, question.atol)
 
 
@@ -469,7 +479,7 @@ def _try(question: Question, answer: Any, seed: int, n: int, expected: Attempt, 
 
 
 def _raised(done: Attempt) -> str:
-    text = "it calls itself without end" if isinstance(done.error, RecursionError) else str(done.error)
+    text = "it calls itself without end" if isinstance(done.error, RecursionError) else str(done.error)[:300]
     where = f" ({done.where})" if done.where else ""
     return f"it raised {type(done.error).__name__}{': ' if text else ''}{text}{where}"
 
@@ -483,7 +493,8 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:  # an input 
 # %% ../nbs/api/exercises.ipynb #faa6df8a
 def _at_the_door(question: Question, answer: Any) -> str:  # what is wrong with the answer before anything runs
     if callable(question.answer) and not callable(answer):
-        return f"a {'class' if inspect.isclass(question.answer) else 'function'} was expected, {_kind(_plain(answer))} came"
+        wanted = "class" if inspect.isclass(question.answer) else "function"
+        return f"a {wanted} was expected, {_kind(_plain(answer))} came: give the {wanted} itself, without ()"
     if isinstance(question.answer, dict) and (not isinstance(answer, dict) or answer.keys() != question.answer.keys()):
         came = f"one with {', '.join(map(repr, answer))}" if isinstance(answer, dict) else _kind(_plain(answer))
         return f"a dictionary with the keys {', '.join(map(repr, question.answer))} was expected, {came} came"
@@ -637,6 +648,7 @@ def progress(
         pass
     aside = path.with_name(f"{path.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
     os.replace(path, aside)
+    warnings.warn(f"{path} could not be read. It was put aside as {aside.name}, and a new one begins.", stacklevel=2)
     return {}
 
 # %% ../nbs/api/exercises.ipynb #838837d9
