@@ -506,7 +506,7 @@ which_pooling = {
 }
 ### END SOLUTION
 
-# %% ../../nbs/exercises/03_pooling.ipynb #5b2377e0
+# %% ../../nbs/exercises/03_pooling.ipynb #75c41484
 ### BEGIN HIDDEN TESTS
 def _wide_blur(x):  # softer than a window of four pixels
     from scipy.ndimage import gaussian_filter
@@ -540,7 +540,7 @@ def made_smaller(number):
     from cnncourse import figures
 
     photograph = data.camera()[40:296, 120:376] / 255 * 0.8
-    small = [np.clip(WAYS[way](photograph), 0, 1) for way in _way_of(number).values()]
+    small = [np.clip(WAYS[way](photograph), 0, 1).repeat(3, 0).repeat(3, 1) for way in _way_of(number).values()]
     return figures.image_grid(small, titles=list("ABCDEF"), columns=3, limits=(0, 1))
 
 
