@@ -402,7 +402,8 @@ def find(
 
 # %% ../nbs/api/exercises.ipynb #a4fec561
 def _draw(question: Question, seed: int, n: int) -> dict[str, Any]:  # the n-th probe, the same at each call
-    return question.probe(np.random.default_rng([seed, n]))
+    with _global_seeds(seed):
+        return question.probe(np.random.default_rng([seed, n]))
 
 
 def _use(question: Question, answer: Any, inputs: dict[str, Any]) -> Any:
@@ -412,9 +413,10 @@ def _use(question: Question, answer: Any, inputs: dict[str, Any]) -> Any:
 
 
 def _trusted(question: Question, answer: Any, seed: int, n: int) -> Attempt:  # an answer of the course's own
+    inputs = _draw(question, seed, n)
     with contextlib.redirect_stdout(io.StringIO()), _global_seeds(seed):
         try:
-            return Attempt(_use(question, answer, _draw(question, seed, n)))
+            return Attempt(_use(question, answer, inputs))
         except Exception as error:
             return Attempt(error=error)
 
