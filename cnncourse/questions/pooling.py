@@ -61,6 +61,14 @@ def _(n, c, h, w, pool_size, stride):
     return (n, 1, *pooled_shape(n, c, h, w, pool_size, stride)[2:])
 
 
+@q.wrong(
+    "You pooled along the channels and left the width as it was. The axes are (n, c, h, w): the channels come second, not last."
+)
+def _(n, c, h, w, pool_size, stride):
+    rows, columns = pooled_shape(n, c, c, h, pool_size, stride)[2:]
+    return n, rows, columns, w
+
+
 @q.wrong("You divided by the pool size whatever the stride is. The stride decides how many windows there are.")
 def _(n, c, h, w, pool_size, stride):
     return n, c, h // pool_size, w // pool_size
@@ -194,7 +202,10 @@ def average_pool(x, pool_size, padding):
 ### BEGIN HIDDEN TESTS
 def _bright_inputs(rng):
     pool_size = int(rng.integers(2, 4))
-    return {"x": rng.uniform(1, 2, rng.integers(5, 9, 2)), "pool_size": pool_size, "padding": int(rng.integers(2))}
+    x = rng.uniform(1, 2, rng.integers(5, 9, 2))
+    some = x[1:-1:2, 1:-1:2]  # no window has only such pixels
+    some[rng.uniform(size=some.shape) < 0.5] = 0  # black, but pixels all the same
+    return {"x": x, "pool_size": pool_size, "padding": int(rng.integers(2))}
 
 
 q = sheet.question(
@@ -216,6 +227,16 @@ q = sheet.question(
 @q.wrong("Without padding the windows begin at another place. Keep the padding, but do not count it.")
 def _(x, pool_size, padding):
     return average_pool(x, pool_size, 0)
+
+
+@q.wrong(
+    "You left out every zero. A black pixel of the picture is a zero too, and it counts: what matters is where a number comes from, not its value."
+)
+def _(x, pool_size, padding):
+    x = np.pad(x, padding)
+    h, w = x.shape[0] // pool_size, x.shape[1] // pool_size
+    windows = x[: h * pool_size, : w * pool_size].reshape(h, pool_size, w, pool_size)
+    return windows.sum(axis=(1, 3)) / (windows != 0).sum(axis=(1, 3))
 
 
 @q.wrong("You repeated the border pixels instead of adding nothing: then they count more than once.")
@@ -301,6 +322,13 @@ def _(c, h, w, classes, head):
     return classes * (c * h * w + 1)
 
 
+@q.wrong(
+    "You averaged over the maps, which leaves one number for each place. Global average pooling averages over height and width, so one number for each map is left."
+)
+def _(c, h, w, classes, head):
+    return classes * ((c * h * w if head == "flatten" else h * w) + 1)
+
+
 @q.wrong("There is one bias for each class, not one for the whole head.")
 def _(c, h, w, classes, head):
     return head_parameters(c, h, w, classes, head) - classes + 1
@@ -367,6 +395,20 @@ def _(x, u, rate, training):
 @q.wrong("You divided by `rate`. A value survives with probability 1 - rate, so that is what to divide by.")
 def _(x, u, rate, training):
     return np.where(u < rate, 0, x / rate) if training else x
+
+
+@q.wrong(
+    "You multiplied by 1 - rate: that makes what stays smaller still. It must grow, to make up for what was dropped."
+)
+def _(x, u, rate, training):
+    return np.where(u < rate, 0, x * (1 - rate)) if training else x
+
+
+@q.wrong(
+    "You always dropped whole maps. Where `u` has a number for each value of `x`, each value is decided by itself; only (n, c, 1, 1) is spatial dropout."
+)
+def _(x, u, rate, training):
+    return dropout(x, u[:, :, :1, :1], rate, training)
 
 
 @q.wrong(
@@ -439,20 +481,20 @@ def _commute(name, x):  # whether pooling first gives the same on these windows
     return bool(np.allclose(f(x.max(axis=1)), f(x).max(axis=1)))
 
 
-def _judged(answer, x):  # for each function whether it is in the list; the windows are needed to say why not
-    if isinstance(answer, str):
-        answer = [answer]
-    named = {str(name).strip().lower() for name in answer}
-    if unknown := sorted(named - set(ACTIVATIONS)):
-        raise ValueError(f"{', '.join(unknown)} is not among {', '.join(ACTIVATIONS)}")
-    return {name: name in named for name in ACTIVATIONS}
+def _judged(answer, x):  # for each function whether it is in the list; `accept` needs the windows to say why not
+    names = answer if isinstance(answer, (list, tuple, set, frozenset)) else [answer]
+    named = {str(name).strip().lower() for name in names}
+    return {name: name in named for name in ACTIVATIONS} | {"unknown": sorted(named - set(ACTIVATIONS))}
 
 
 def _not_commuting(taken, x):
-    wrong = [name for name, chosen in taken.items() if chosen and not _commute(name, x)]
-    if wrong:
+    if unknown := taken["unknown"]:
+        return (
+            f"{', '.join(map(repr, ACTIVATIONS))} were the names to choose from, {', '.join(map(repr, unknown))} came"
+        )
+    if wrong := [name for name in ACTIVATIONS if taken[name] and not _commute(name, x)]:
         return f"{wrong[0]} gives another result on these windows when it changes places with max pooling"
-    missing = sum(not chosen and _commute(name, x) for name, chosen in taken.items())
+    missing = sum(not taken[name] and _commute(name, x) for name in ACTIVATIONS)
     return f"your list is too short: {missing} more may change places" if missing else ""
 
 
@@ -546,7 +588,9 @@ def made_smaller(number):
 
 def _ways_taken(answer):  # for each way, what the learner called its picture: the same whatever the number
     letters = {way: letter for letter, way in _way_of(answer["number"]).items()}
-    return {way: str(answer[letters[way]]).strip() for way in WAYS}
+    names = {way.lower(): way for way in WAYS}
+    said = {way: str(answer[letters[way]]).strip() for way in WAYS}
+    return {way: names.get(name.lower(), name) for way, name in said.items()}
 
 
 def _ways_mistaken(taken):
@@ -613,7 +657,7 @@ def _overlapping(rng):
     pool_size = int(rng.integers(2, 4))
     stride = int(rng.integers(1, pool_size))
     h, w = (int(size) for size in rng.integers(6, 9, 2))
-    x = rng.permutation(h * w).reshape(h, w) / 10
+    x = np.maximum(rng.integers(-3, 6, (h, w)), 0) / 2  # many equal numbers, as after ReLU
     shape = (h - pool_size) // stride + 1, (w - pool_size) // stride + 1
     return {"dy": rng.normal(size=shape), "x": x, "pool_size": pool_size, "stride": stride}
 
@@ -626,12 +670,16 @@ q = sheet.question(
     read="T3.1",
     hints=(
         "If the largest number of a window grows a little, the output grows as much. What if another number of the window grows a little?",
-        "Find the place of the largest number in each window, `argmax` with `np.unravel_index`, and give it the gradient of that window.",
+        "Find the place of the largest number in each window, `argmax` with `np.unravel_index`, and give it the gradient of that window. Of equal numbers, `argmax` takes the first.",
         "A pixel may be the largest of several windows. Then its gradients add up: `+=`.",
     ),
-    why="The output follows only the largest number of its window, so the whole gradient goes there and the others get none. Where windows overlap, one pixel can win several times, and its shares add up.",
+    why="The output follows only the largest number of its window, so the whole gradient goes there and the others get none. Where several are equal, somebody must choose: PyTorch takes the first. Where windows overlap, one pixel can win several times, and its shares add up.",
     probe=_overlapping,
 )
+
+
+def _reach(dy, pool_size, stride):  # the part of x that some window sees
+    return tuple(slice((n - 1) * stride + pool_size) for n in dy.shape)
 
 
 def _spread(dy, x, pool_size, stride, share):  # adds share(window) * dy to each window
@@ -666,6 +714,19 @@ def _(dy, x, pool_size, stride):
     return _spread(dy, x, pool_size, stride, np.ones_like)
 
 
+@q.wrong(
+    "Where several numbers are largest, each of them got the whole gradient, so more comes out than went in. Only the first one gets it."
+)
+def _(dy, x, pool_size, stride):
+    return _spread(dy, x, pool_size, stride, lambda window: window == window.max())
+
+
+@q.wrong("Where several numbers are largest you took the last one. The rule here is the first, row by row.")
+def _(dy, x, pool_size, stride):
+    dx = max_pool_gradient(dy[::-1, ::-1], x[_reach(dy, pool_size, stride)][::-1, ::-1], pool_size, stride)[::-1, ::-1]
+    return np.pad(dx, [(0, size - covered) for size, covered in zip(x.shape, dx.shape, strict=True)])
+
+
 @q.wrong("The gradient of max pooling is 1 for the winner, not the winner's value: do not multiply by `x`.")
 def _(dy, x, pool_size, stride):
     return max_pool_gradient(dy, x, pool_size, stride) * x
@@ -673,7 +734,11 @@ def _(dy, x, pool_size, stride):
 
 @q.right
 def _(dy, x, pool_size, stride):
-    return _spread(dy, x, pool_size, stride, lambda window: window == window.max())
+    def first(window):  # 1 at the first of the largest
+        best = (window == window.max()).ravel()
+        return (best & (best.cumsum() == 1)).reshape(window.shape)
+
+    return _spread(dy, x, pool_size, stride, first)
 
 
 @q.right
