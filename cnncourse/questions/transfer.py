@@ -325,3 +325,393 @@ q.wrong(
     _runs_exchanged("from scratch", "other scale"),
 )
 ### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/06_transfer.ipynb #bff37e31
+def second_phase(layers, until):
+    ### BEGIN SOLUTION
+    last = max(i for i, name in enumerate(layers) if name.split(".")[0] == until)
+    return [name for name in layers[last + 1 :] if not name.endswith(".norm")]
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #f1f56d4d
+### BEGIN HIDDEN TESTS
+def _blocks(n):  # names of the layers of a network with n blocks
+    parts = [f"block{k}.{part}" for k in range(1, n + 1) for part in ("conv", "norm")]
+    return [*parts, "head.dense"]
+
+
+def _second_phase_inputs(rng):
+    n = int(rng.integers(10, 14))
+    return {"layers": _blocks(n), "until": f"block{rng.choice([1, rng.integers(2, n)])}"}
+
+
+q = sheet.question(
+    "second_phase",
+    second_phase,
+    kind="write",
+    level=2,
+    read="T6.1",
+    hints=(
+        "The block of a layer is what stands before the point: `name.split('.')[0]`. Which layers belong to `until` itself?",
+        "Find the place of the last layer of that block. Names are no numbers: `'block10'` begins with `'block1'`, and comes before `'block9'` in the alphabet.",
+        "Take all that stands behind that place, and leave out what ends in `.norm`.",
+    ),
+    why="The order of a network is the order of its list of layers, not that of its names. A name is compared as a whole, since `block1` is also the beginning of `block10`. Batch normalisations stay frozen because the few pictures of a new task give bad statistics.",
+    probe=_second_phase_inputs,
+)
+
+
+def _behind(layers, last):  # all behind a place but the batch normalisations
+    return [name for name in layers[last + 1 :] if not name.endswith(".norm")]
+
+
+@q.wrong("The block `until` learns in your answer. It is the last one that stays frozen: begin behind it.")
+def _(layers, until):
+    return _behind(layers, layers.index(f"{until}.conv") - 1)
+
+
+@q.wrong(
+    "`block1` is also the beginning of `block10` and `block11`. Compare the whole name of the block, or take the point with it."
+)
+def _(layers, until):
+    return _behind(layers, max(i for i, name in enumerate(layers) if name.startswith(until)))
+
+
+@q.wrong(
+    "You compared names by the alphabet, where `block10` comes before `block9`. Their places in the list tell the order."
+)
+def _(layers, until):
+    return [name for name in layers if name.split(".")[0] > until and not name.endswith(".norm")]
+
+
+@q.wrong(
+    "Batch normalisations learn in your answer. In the second phase they stay frozen: a few pictures give bad statistics."
+)
+def _(layers, until):
+    return layers[layers.index(f"{until}.norm") + 1 :]
+
+
+@q.wrong("The head is missing: it goes on learning in the second phase.")
+def _(layers, until):
+    return _behind(layers, layers.index(f"{until}.norm"))[:-1]
+
+
+@q.wrong("Those are the layers that stay frozen. Asked are those that learn.")
+def _(layers, until):
+    learns = second_phase(layers, until)
+    return [name for name in layers if name not in learns]
+
+
+@q.right
+def _(layers, until):  # one by one
+    behind, learns = False, []
+    for name in layers:
+        block, _, part = name.partition(".")
+        if behind and block != until and part != "norm":
+            learns.append(name)
+        behind = behind or block == until
+    return learns
+
+
+@q.right
+def _(layers, until):  # by numbers
+    first = int(until.removeprefix("block")) + 1
+    names = [f"block{k}.conv" for k in range(first, len(layers))]
+    return [name for name in names if name in layers] + [name for name in layers if name.startswith("head.")]
+
+
+@q.right
+def _(layers, until):
+    found = np.array(layers)
+    blocks = np.array([name.rpartition(".")[0] for name in layers])
+    behind = np.arange(len(found)) > np.flatnonzero(blocks == until)[-1]
+    return found[behind & ~np.char.endswith(found, ".norm")].tolist()
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/06_transfer.ipynb #17ecc626
+def rates(layers, last, factor):
+    ### BEGIN SOLUTION
+    blocks = list(dict.fromkeys(name.split(".")[0] for name in layers))  # each once, in order
+    return {name: last / factor ** (len(blocks) - 1 - blocks.index(name.split(".")[0])) for name in layers}
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #ba08fc6e
+### BEGIN HIDDEN TESTS
+q = sheet.question(
+    "rates",
+    rates,
+    kind="write",
+    level=2,
+    read="T6.2",
+    atol=1e-15,
+    hints=(
+        "Begin at the output: how many steps lie between a layer's block and the head?",
+        "The head is 0 steps away, the last block 1 step. Each step divides by `factor` once more.",
+        "Go through `reversed(layers)` and keep the current rate: divide it whenever a new block begins.",
+    ),
+    why="Early layers find what all pictures share, so they should move least. Dividing by the same factor at each block gives a geometric row of rates: after k blocks it is `last / factor**k`. The head itself is divided not even once.",
+    probe=lambda rng: {
+        "layers": _blocks(int(rng.integers(3, 7))),
+        "last": float(rng.choice([0.1, 0.03, 0.01, 0.003])),
+        "factor": float(rng.choice([2.0, 2.6, 3.0, 5.0])),
+    },
+)
+
+
+def _steps(layers):  # for each layer, the number of blocks from its own to the head
+    blocks = list(dict.fromkeys(name.split(".")[0] for name in layers))
+    return {name: len(blocks) - 1 - blocks.index(name.split(".")[0]) for name in layers}
+
+
+@q.wrong(
+    "The order is turned round: the head, whose weights are new, got the smallest rate, and the first block the largest."
+)
+def _(layers, last, factor):
+    most = max(_steps(layers).values())
+    return {name: last / factor ** (most - k) for name, k in _steps(layers).items()}
+
+
+@q.wrong(
+    "You divided once too often: the head itself learns at `last`, undivided, and only the last block at `last / factor`."
+)
+def _(layers, last, factor):
+    return {name: last / factor ** (k + 1) for name, k in _steps(layers).items()}
+
+
+@q.wrong("You divided once too seldom: the last block learns as fast as the head in your answer.")
+def _(layers, last, factor):
+    return {name: last / factor ** max(k - 1, 0) for name, k in _steps(layers).items()}
+
+
+@q.wrong("You made a step at each layer. Layers of one block share a rate: divide only where a new block begins.")
+def _(layers, last, factor):
+    return {name: last / factor**k for k, name in enumerate(reversed(layers))}
+
+
+@q.wrong("The rates get larger towards the input. Early layers shall move least: divide by the factor.")
+def _(layers, last, factor):
+    return {name: last * factor**k for name, k in _steps(layers).items()}
+
+
+@q.wrong(
+    "All blocks have one rate in your answer. Each block is `factor` times as slow as the block after it, so the divisions pile up."
+)
+def _(layers, last, factor):
+    return {name: last / factor if k else last for name, k in _steps(layers).items()}
+
+
+@q.wrong("Two steps divide by the factor twice, that is by its square, not by two times the factor.")
+def _(layers, last, factor):
+    return {name: last / (factor * k) if k else last for name, k in _steps(layers).items()}
+
+
+@q.right
+def _(layers, last, factor):  # from the head back
+    rate, block, found = last, "head", {}
+    for name in reversed(layers):
+        if name.split(".")[0] != block:
+            rate, block = rate / factor, name.split(".")[0]
+        found[name] = rate
+    return found
+
+
+@q.right
+def _(layers, last, factor):
+    n = (len(layers) - 1) // 2
+    row = np.repeat(np.geomspace(last / factor**n, last, n + 1), 2)
+    return dict(zip(layers, row[:-1], strict=True))
+
+
+@q.right
+def _(layers, last, factor):
+    blocks = [name.split(".")[0] for name in layers]
+    return {name: last * factor ** -len({*blocks[i:]} - {blocks[i]}) for i, name in enumerate(layers)}
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/06_transfer.ipynb #23168852
+momentum = {"PyTorch": ..., "Keras": ...}
+### BEGIN SOLUTION
+momentum = {"PyTorch": 0.01, "Keras": 0.99}
+### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #89418537
+### BEGIN HIDDEN TESTS
+def _running_means(answer, old, new):  # of both frameworks after 40 batches
+    found = {}
+    for framework, share in (("PyTorch", float(answer["PyTorch"])), ("Keras", 1 - float(answer["Keras"]))):
+        if not 0 <= share <= 1:
+            raise ValueError(f"a momentum is a number from 0 to 1; {answer[framework]} came for {framework}")
+        running = old
+        for _ in range(40):
+            running = (1 - share) * running + share * new
+        found[framework] = running
+    return found
+
+
+def _left_of_old(running, old, new):
+    left = {framework: (value - new) / (old - new) for framework, value in running.items()}
+    return "; ".join(
+        f"in {framework} the old mean counts for {max(share, 0):.3f} after 40 batches, 0.5 to 0.8 was asked"
+        for framework, share in left.items()
+        if not 0.5 - 1e-9 <= share <= 0.8 + 1e-9
+    )
+
+
+q = sheet.question(
+    "momentum",
+    momentum,
+    kind="choose",
+    level=2,
+    read="T6.2",
+    hints=(
+        "Each batch leaves a share of the running mean. What is left of it after two batches, and after forty?",
+        "If a share s stays with each batch, then `s**40` is left. For which s is that between 0.5 and 0.8? Try a few.",
+        "In Keras s is the momentum itself. In PyTorch the momentum is `1 - s`.",
+    ),
+    why="What is left of the old mean is multiplied by the same share with each batch, so after 40 batches it is that share to the power of 40. A share of 0.99 leaves 0.67. In Keras the momentum is that share, in PyTorch it is what the new batch gets, so the two numbers add up to one.",
+    probe=lambda rng: {"old": float(rng.uniform(-2, -0.5)), "new": float(rng.uniform(0.5, 2))},
+    use=_running_means,
+    accept=_left_of_old,
+)
+q.right({"PyTorch": 0.006, "Keras": 0.994})
+q.right({"PyTorch": 0.017, "Keras": 0.985})
+q.right({"Keras": 0.65 ** (1 / 40), "PyTorch": 1 - 0.65 ** (1 / 40)})
+q.wrong(
+    "You exchanged the two: PyTorch's momentum is the share of the new batch, Keras's the share that stays.",
+    {"PyTorch": 0.99, "Keras": 0.01},
+)
+q.wrong(
+    "Right for PyTorch. In Keras the same number means the opposite: there it is the share that stays.",
+    {"PyTorch": 0.01, "Keras": 0.01},
+)
+q.wrong(
+    "Right for Keras. In PyTorch the same number means the opposite: there it is the share of the new batch.",
+    {"PyTorch": 0.99, "Keras": 0.99},
+)
+q.wrong(
+    "A tenth of each batch, PyTorch's default, is too much: nine tenths of nine tenths and so on, forty times over, leave almost nothing of the old mean.",
+    {"PyTorch": 0.1, "Keras": 0.9},
+)
+q.wrong(
+    "With a thousandth of each batch the running mean hardly moves in 40 batches: more than 0.95 of the old mean is left.",
+    {"PyTorch": 0.001, "Keras": 0.999},
+)
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/06_transfer.ipynb #a5750f92
+def may_use(data, checksum):
+    import hashlib
+
+    ### BEGIN SOLUTION
+    if checksum is None:
+        return False
+    made = hashlib.md5(data) if len(checksum) == 32 else hashlib.sha256(data)
+    return made.hexdigest() == checksum.lower()
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #f703833d
+### BEGIN HIDDEN TESTS
+def _file(rng):  # bytes, and a checksum that fits or does not
+    import hashlib
+
+    data = rng.bytes(int(rng.integers(2000, 5000)))
+    checksum = hashlib.new(str(rng.choice(["sha256", "md5"])), data).hexdigest()
+    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated"], p=[0.5, 0.1, 0.1, 0.2, 0.1])
+    if case == "cut off":
+        data = data[: len(data) // 2]
+    if case == "damaged":
+        data = data[:-1] + bytes([data[-1] ^ 1])
+    if case == "begins alike":
+        checksum = checksum[:8] + rng.bytes(len(checksum) // 2 - 4).hex()
+    checksum = checksum.upper() if rng.random() < 0.4 else checksum
+    return {"data": data, "checksum": None if case == "unstated" else checksum}
+
+
+q = sheet.question(
+    "may_use",
+    may_use,
+    kind="write",
+    level=2,
+    read="T6.4",
+    hints=(
+        "`hashlib.sha256(data).hexdigest()` gives 64 digits. What gives 32?",
+        "`hexdigest` writes small letters. Bring the stated checksum into the same form before you compare, and compare all of it.",
+        "A checksum that nobody stated proves nothing.",
+    ),
+    why="A checksum depends on every byte, so only the whole file and the whole checksum prove anything. Hexadecimal digits mean the same in small and in capital letters. A file that cannot be proven is not used: weights that are wrong in one place load without a word.",
+    probe=_file,
+)
+
+
+@q.wrong(
+    "You compared only the beginning of the checksum, such as the eight digits in PyTorch's file names. Other files may begin alike: compare all digits."
+)
+def _(data, checksum):
+    import hashlib
+
+    if checksum is None:
+        return False
+    made = hashlib.new({32: "md5", 64: "sha256"}[len(checksum)], data)
+    return made.hexdigest()[:8] == checksum[:8].lower()
+
+
+@q.wrong("You took the checksum of the first bytes only. The published one is that of the whole file.")
+def _(data, checksum):
+    return may_use(data[:1024], checksum)
+
+
+@q.wrong("Capital letters are digits too: `AB` and `ab` are the same hexadecimal number.")
+def _(data, checksum):
+    return may_use(data, checksum) and checksum == checksum.lower()
+
+
+@q.wrong("You refuse all files with 32 digits: those are MD5, as Keras states them. Let the number of digits decide.")
+def _(data, checksum):
+    return may_use(data, checksum) and len(checksum) == 64
+
+
+@q.wrong("You accept a file for which no checksum is stated. Nothing proves that it is the right one.")
+def _(data, checksum):
+    return checksum is None or may_use(data, checksum)
+
+
+@q.wrong("You accept every file that has a checksum. Compute it from the bytes that came, and compare.")
+def _(data, checksum):
+    return checksum is not None
+
+
+@q.right
+def _(data, checksum):  # in pieces, as one reads a large file
+    import hashlib
+    import io
+
+    if not checksum:
+        return False
+    made, file = hashlib.new("md5" if len(checksum) == 32 else "sha256"), io.BytesIO(data)
+    while piece := file.read(1000):
+        made.update(piece)
+    return made.hexdigest().upper() == checksum.upper()
+
+
+@q.right
+def _(data, checksum):  # as bytes, where letters have no size
+    import hashlib
+
+    made = (hashlib.sha256(data).digest(), hashlib.md5(data).digest())
+    return checksum is not None and bytes.fromhex(checksum) in made
+
+
+@q.right
+def _(data, checksum):
+    import hashlib
+    import hmac
+
+    known = {64: hashlib.sha256, 32: hashlib.md5}.get(len(checksum or ""))
+    return bool(known) and hmac.compare_digest(known(data).hexdigest(), checksum.lower())
+
+
+### END HIDDEN TESTS
