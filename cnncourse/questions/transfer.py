@@ -306,7 +306,7 @@ q = sheet.question(
         "Then compare left and right of the thin line: nothing happens, both lines rise, or both lines fall.",
         "One panel is left, where the training pictures do well and the validation pictures stay at guessing all the time: the network sees them in another form than it was trained with.",
     ),
-    why="Borrowed features give a head a quick start, and frozen ones soon give all they have. A second phase at a small learning rate adds to that, one at a large rate destroys in the first epoch what was borrowed. Where validation stays at guessing while training does well from the start, suspect the preparation of the pictures before anything else.",
+    why="Borrowed features give a head a quick start, and frozen ones soon give all they have. A second phase at a small learning rate can add to that; at a large rate its first steps can destroy what was borrowed. Where validation stays at guessing while training does well from the start, suspect the preparation of the pictures before anything else.",
     use=_run_taken_for,
     accept=_runs_mistaken,
 )
@@ -642,7 +642,7 @@ q = sheet.question(
         "`hexdigest` writes small letters. Bring the stated checksum into the same form before you compare, and compare all of it.",
         "A checksum that nobody stated proves nothing.",
     ),
-    why="A checksum depends on every byte, so only the whole file and the whole checksum prove anything. Hexadecimal digits mean the same in small and in capital letters. A file that cannot be proven is not used: weights that are wrong in one place load without a word.",
+    why="A checksum depends on every byte, so only that of the whole file, compared digit for digit, tells whether it is the published one. Hexadecimal digits mean the same in small and in capital letters. A file that cannot be checked is not used: weights that are wrong in one place load without a word.",
     probe=_file,
 )
 
@@ -780,6 +780,7 @@ q = sheet.question(
     why="A slice of a Sequential shares its layers, so no weight is copied. In training mode a picture's features would depend on the other pictures of the batch, and asking for features would change the running statistics. A function that borrows a model gives it back in the mode in which it came.",
     probe=lambda rng: {"number": int(rng.integers(10**6)), "depth": int(rng.integers(1, 4))},
     use=_features_of,
+    probes=4,
 )
 
 
@@ -956,6 +957,7 @@ q = sheet.question(
     why="Frozen means two things for a batch normalisation: scale and shift do not learn, and the running statistics are used, not moved. The first is a matter of gradients, the second of the mode, and `requires_grad` says nothing about the mode. `model.train()` reaches every layer, so the backbone's `eval()` comes after it.",
     probe=lambda rng: {"number": int(rng.integers(10**6)), "lr": float(rng.choice([0.3, 0.5, 1.0]))},
     use=_trained_head,
+    probes=4,
 )
 
 
@@ -1040,6 +1042,129 @@ def _(backbone, head, batches, lr):  # the gradient by hand: probabilities minus
             head.weight -= lr * error.T @ rows
             head.bias -= lr * error.sum(0)
     return torch.nn.Sequential(backbone, head)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/06_transfer.ipynb #420d217a
+def linear_probe(train, y, test):
+    both = np.concatenate([train, test])
+    mean, std = both.mean(axis=0), both.std(axis=0)
+    train, test = (train - mean) / std, (test - mean) / std
+    targets = (y[:, None] == np.unique(y)).astype(float)  # (n, classes), one 1 in each row
+    share = targets.mean(axis=0)
+    weights = np.linalg.solve(train.T @ train + len(train) * np.eye(train.shape[1]), train.T @ (targets - share))
+    best = (test @ weights + share).argmax(axis=1)
+    classes = list(dict.fromkeys(y.tolist()))  # each label once
+    return np.array([classes[k] for k in best])
+
+
+### BEGIN SOLUTION
+linear_probe_as_handed_out = linear_probe
+
+
+def linear_probe(train, y, test):
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    train, test = (train - mean) / std, (test - mean) / std
+    classes = np.unique(y)
+    targets = (y[:, None] == classes).astype(float)  # (n, classes), one 1 in each row
+    share = targets.mean(axis=0)
+    weights = np.linalg.solve(train.T @ train + len(train) * np.eye(train.shape[1]), train.T @ (targets - share))
+    best = (test @ weights + share).argmax(axis=1)
+    return classes[best]
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #ab66090e
+### BEGIN HIDDEN TESTS
+def _few_features(rng):  # three classes that overlap; the new pictures are a little brighter
+    labels = rng.permutation(10)[:3]
+    centres = rng.normal(size=(3, 4))
+    y, new = rng.permutation(np.repeat([0, 1, 2], 5)), rng.integers(0, 3, 30)
+    scale = rng.uniform(0.5, 3, 4)
+    train, test = (scale * (centres[k] + rng.normal(0, 0.8, (len(k), 4))) for k in (y, new))
+    return {"train": train, "y": labels[y], "test": 1.3 * test + scale}
+
+
+q = sheet.question(
+    "linear_probe",
+    linear_probe,
+    starts_as=linear_probe_as_handed_out,
+    kind="bug",
+    level=3,
+    read="T6.1",
+    hints=(
+        "Go through the lines and ask of each: which pictures does it look at? Nothing that is fitted may look at the test.",
+        "`np.unique` sorts the labels, and the columns of `targets` stand in that order. In which order does `dict.fromkeys` give them?",
+        "Take `mean` and `std` from `train` alone, for both arrays, and let one array of classes make the columns and name the result.",
+    ),
+    why="Mean and standard deviation are fitted numbers, as the weights are. Taken with the test they make the result depend on pictures that are not there yet when the head is used. The outputs of a head have no names of their own: whoever makes the columns and whoever reads them must use the same order.",
+    probe=_few_features,
+)
+
+
+def _probed(train, y, test, rows, test_rows, columns, named):  # the same head with other choices
+    train = (train - rows.mean(axis=0)) / rows.std(axis=0)
+    test = (test - test_rows.mean(axis=0)) / test_rows.std(axis=0)
+    targets = (y[:, None] == columns).astype(float)
+    share = targets.mean(axis=0)
+    weights = np.linalg.solve(train.T @ train + len(train) * np.eye(train.shape[1]), train.T @ (targets - share))
+    return named[(test @ weights + share).argmax(axis=1)]
+
+
+def _as_met(y):  # the labels in the order of their first appearance
+    return np.array(list(dict.fromkeys(y.tolist())))
+
+
+@q.wrong("One bug is left: the mean and the standard deviation still look at the test.")
+def _(train, y, test):
+    both = np.concatenate([train, test])
+    return _probed(train, y, test, both, both, np.unique(y), np.unique(y))
+
+
+@q.wrong("One bug is left: the classes. The columns of `targets` are sorted, the list of names is not.")
+def _(train, y, test):
+    return _probed(train, y, test, train, train, np.unique(y), _as_met(y))
+
+
+@q.wrong(
+    "Now the test is standardised by its own mean and standard deviation. It still depends on which other pictures are in the test: use the numbers of the training pictures for both."
+)
+def _(train, y, test):
+    return _probed(train, y, test, train, test, np.unique(y), np.unique(y))
+
+
+@q.wrong("Those are the numbers of the columns, 0, 1, 2. Give back the labels that belong to them.")
+def _(train, y, test):
+    return _probed(train, y, test, train, train, np.unique(y), np.arange(3))
+
+
+@q.wrong(
+    "The training features are standardised, the new ones are not. A head must meet in use what it was trained with."
+)
+def _(train, y, test):
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    return linear_probe(train, y, mean + std * test)
+
+
+@q.right
+def _(train, y, test):
+    from sklearn.linear_model import RidgeClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), RidgeClassifier(alpha=len(train))).fit(train, y).predict(test)
+
+
+@q.right
+def _(train, y, test):  # columns in another order, and names in that order
+    return _probed(train, y, test, train, train, _as_met(y), _as_met(y))
+
+
+@q.right
+def _(train, y, test):  # one new picture after the other: none can look at the others
+    return np.concatenate([linear_probe(train, y, row[None]) for row in test])
 
 
 ### END HIDDEN TESTS
