@@ -556,6 +556,7 @@ def _left_of_old(running, old, new):
     left = {framework: (value - new) / (old - new) for framework, value in running.items()}
     return "; ".join(
         f"in {framework} the old mean counts for {max(share, 0):.3f} after 40 batches, 0.5 to 0.8 was asked"
+        + (" (did you take the word as the other framework means it?)" if share < 1e-6 else "")
         for framework, share in left.items()
         if not 0.5 - 1e-9 <= share <= 0.8 + 1e-9
     )
@@ -957,7 +958,7 @@ q = sheet.question(
     why="Frozen means two things for a batch normalisation: scale and shift do not learn, and the running statistics are used, not moved. The first is a matter of gradients, the second of the mode, and `requires_grad` says nothing about the mode. `model.train()` reaches every layer, so the backbone's `eval()` comes after it.",
     probe=lambda rng: {"number": int(rng.integers(10**6)), "lr": float(rng.choice([0.3, 0.5, 1.0]))},
     use=_trained_head,
-    probes=4,
+    probes=2,
 )
 
 
