@@ -373,6 +373,7 @@ q = sheet.question(
     ),
     why="A defect is small. The mean over the whole map would drown it among thousands of good pixels, and the single largest pixel may be noise. The mean over a few of the largest stands between the two.",
     probe=_redrawn,
+    rtol=1e-4,
 )
 
 
@@ -439,6 +440,590 @@ def _(x, redrawn, top):
     x, redrawn = torch.tensor(x), torch.tensor(redrawn)
     maps = torch.nn.functional.mse_loss(redrawn, x, reduction="none").mean(dim=1)
     return maps.flatten(1).topk(top, dim=1).values.mean(dim=1)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #565a2859
+def daily_alarms(parts, defects, mean, k):
+    ### BEGIN SOLUTION
+    return parts * (1 - defects) * np.exp(-(1 + k))
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #fec78cbe
+### BEGIN HIDDEN TESTS
+q = sheet.question(
+    "daily_alarms",
+    daily_alarms,
+    kind="predict",
+    level=2,
+    read="C7.1",
+    hints=(
+        "Take it in three steps: the threshold, the share of good parts above it, and the number of good parts in a day.",
+        "The standard deviation equals the mean, so the threshold is `mean + k * mean`. Put it in for `s`.",
+        "The share is `exp(-(1 + k))`: the mean cancels. Only good parts can raise a false alarm, and there are `parts * (1 - defects)` of them.",
+    ),
+    why="With k = 3 a bell curve promises 1.3 false alarms among 1,000 good parts; an exponential distribution gives 18. The rule is the same, but the false alarms that it means depend on the shape of the distribution. So count them on good pictures, rather than believe the bell curve.",
+    probe=lambda rng: {
+        "parts": int(rng.integers(5, 200)) * 100,
+        "defects": round(float(rng.uniform(0.01, 0.2)), 3),
+        "mean": round(float(rng.uniform(0.2, 0.8)), 2),
+        "k": float(rng.choice([1, 1.5, 2, 2.5, 3])),
+    },
+)
+
+
+@q.wrong("You used the bell curve. These scores have a longer tail on the right, so more of them lie far out.")
+def _(parts, defects, mean, k):
+    from scipy.stats import norm
+
+    return parts * (1 - defects) * float(norm.sf(k))
+
+
+@q.wrong(
+    "You left the mean out of the threshold: it is the mean plus k standard deviations, and both are in the same unit."
+)
+def _(parts, defects, mean, k):
+    return parts * (1 - defects) * np.exp(-k)
+
+
+@q.wrong("A part with a defect cannot raise a false alarm: an alarm for it is right. Only the good parts count.")
+def _(parts, defects, mean, k):
+    return parts * np.exp(-(1 + k))
+
+
+@q.wrong("You counted the good parts that pass. A false alarm is a good part above the threshold.")
+def _(parts, defects, mean, k):
+    return parts * (1 - defects) * (1 - np.exp(-(1 + k)))
+
+
+@q.wrong(
+    "You forgot to divide the threshold by the mean: the exponent is -s / mean, so the unit of the score drops out."
+)
+def _(parts, defects, mean, k):
+    return parts * (1 - defects) * np.exp(-(mean + k * mean))
+
+
+@q.wrong("You counted among the parts with a defect. False alarms come from the others, a share of `1 - defects`.")
+def _(parts, defects, mean, k):
+    return parts * defects * np.exp(-(1 + k))
+
+
+@q.right
+def _(parts, defects, mean, k):
+    from scipy.stats import expon
+
+    scores = expon(scale=mean)
+    return (parts - parts * defects) * scores.sf(scores.mean() + k * scores.std())
+
+
+@q.right
+def _(parts, defects, mean, k):
+    import math
+
+    threshold = mean + k * mean
+    good = parts - parts * defects
+    return good - good * (1 - math.exp(-threshold / mean))
+
+
+@q.right
+def _(parts, defects, mean, k):  # the area under the density, beyond the threshold
+    from scipy.integrate import quad
+
+    share, _ = quad(lambda s: np.exp(-s / mean) / mean, mean + k * mean, np.inf)
+    return parts * (1 - defects) * share
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #1b396a66
+def area(scores, labels):
+    ### BEGIN SOLUTION
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # from 1; equal scores share the mean of their ranks
+    anomalies = np.sum(labels == 1)
+    normal = len(scores) - anomalies
+    return (ranks[labels == 1].sum() - anomalies * (anomalies + 1) / 2) / (anomalies * normal)
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #1ecb5482
+### BEGIN HIDDEN TESTS
+def _labelled_by_name(rng):
+    scores, labels = _labelled(rng)
+    return {"scores": scores, "labels": labels}
+
+
+q = sheet.question(
+    "area",
+    area,
+    kind="write",
+    level=2,
+    read="T7.3",
+    hints=(
+        "Begin with pairs: for each anomaly count the normal scores below it, and half of those that are equal. Divide by the number of pairs.",
+        "By ranks: number all scores from 1, the smallest first. The rank of an anomaly counts the scores up to it, normal ones and anomalies. Equal scores share the mean of their ranks.",
+        "Sum the ranks of the m anomalies. Among themselves they have `m * (m + 1) / 2`; what is left counts the normal scores below them. Divide by m times the number of normal scores.",
+    ),
+    why="The rank of an anomaly minus its rank among the anomalies is the number of normal scores below it. So one sorting replaces all pairs (Mann and Whitney 1947). The mean rank of equal scores is what counts each tie as half.",
+    probe=_labelled_by_name,
+)
+
+
+def _pairs(scores, labels):  # what each anomaly has above each normal score
+    return scores[labels == 1][:, None] - scores[labels == 0]
+
+
+@q.wrong("Equal scores count for nothing in your answer. A tie is a coin's throw: it counts half.")
+def _(scores, labels):
+    return (_pairs(scores, labels) > 0).mean()
+
+
+@q.wrong("Equal scores count in full in your answer. A tie is a coin's throw: it counts half.")
+def _(scores, labels):
+    return (_pairs(scores, labels) >= 0).mean()
+
+
+@q.wrong(
+    "You compare the wrong way round: your number is the chance that the normal picture scores higher. Which label stands for an anomaly?"
+)
+def _(scores, labels):
+    return 1 - area(scores, labels)
+
+
+@q.wrong(
+    "Your ranks put equal scores in the order in which they came, so the answer depends on how the list was sorted. Equal scores share the mean of their ranks."
+)
+def _(scores, labels):
+    ranks = np.argsort(np.argsort(scores, kind="stable"), kind="stable") + 1
+    m = int(labels.sum())
+    return (ranks[labels == 1].sum() - m * (m + 1) / 2) / (m * (len(labels) - m))
+
+
+_PICKED = "`labels` are numbers: `scores[labels]` picks single scores by their place, the same few again and again. Make truth values of them, by `labels == 1`."
+
+
+@q.wrong(_PICKED)
+def _(scores, labels):
+    pairs = scores[labels][:, None] - scores[~labels]
+    return ((pairs > 0) + (pairs == 0) / 2).mean()
+
+
+@q.wrong(_PICKED)
+def _(scores, labels):
+    pairs = scores[labels][:, None] - scores[1 - labels]
+    return ((pairs > 0) + (pairs == 0) / 2).mean()
+
+
+@q.wrong(
+    "The ranks of the anomalies count other anomalies too. Take away what they have among themselves before you divide."
+)
+def _(scores, labels):
+    m = labels.sum()
+    normal = len(labels) - m
+    return area(scores, labels) + (m + 1) / (2 * normal)
+
+
+@q.right
+def _(scores, labels):
+    won = [(a > b) + 0.5 * (a == b) for a in scores[labels == 1] for b in scores[labels == 0]]
+    return sum(won) / len(won)
+
+
+@q.right
+def _(scores, labels):
+    from sklearn.metrics import roc_auc_score
+
+    return roc_auc_score(labels, scores)
+
+
+@q.right
+def _(scores, labels):
+    from scipy.stats import rankdata
+
+    mean_ranks = [rankdata(scores)[labels == kind].mean() for kind in (0, 1)]
+    return 0.5 + (mean_ranks[1] - mean_ranks[0]) / len(scores)
+
+
+@q.right
+def _(scores, labels):
+    from cnncourse.anomaly import auroc
+
+    return auroc(scores, labels)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #05461a1c
+def strange(normal, new, neighbours, percent):
+    def score(rows):
+        distances = np.linalg.norm(rows[:, None] - normal, axis=-1)  # (rows, n)
+        return np.sort(distances, axis=1)[:, :neighbours].mean(axis=1)
+
+    threshold = np.percentile(score(normal), percent)
+    return threshold, score(new) > threshold
+
+
+### BEGIN SOLUTION
+strange_as_handed_out = strange
+
+
+def strange(normal, new, neighbours, percent):
+    def score(rows, itself):
+        distances = np.linalg.norm(rows[:, None] - normal, axis=-1)  # (rows, n)
+        return np.sort(distances, axis=1)[:, itself : itself + neighbours].mean(axis=1)
+
+    threshold = np.percentile(score(normal, 1), percent)  # a normal picture's nearest is itself, at distance 0
+    return threshold, score(new, 0) > threshold
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #5d5e72a6
+### BEGIN HIDDEN TESTS
+def _features(rng):  # two of the normal pictures are equal
+    d = int(rng.integers(2, 4))
+    normal = rng.normal(size=(rng.integers(8, 13), d))
+    normal[1] = normal[0]
+    new = rng.normal(size=(8, d)) + np.repeat([0, 2], 4)[:, None]
+    return {
+        "normal": rng.permutation(normal),
+        "new": new,
+        "neighbours": int(rng.integers(1, 4)),
+        "percent": float(rng.choice([50, 75, 90])),
+    }
+
+
+q = sheet.question(
+    "strange",
+    strange,
+    starts_as=strange_as_handed_out,
+    kind="bug",
+    level=3,
+    read="T7.5",
+    hints=(
+        "What is the smallest number in each row of `distances` when the rows are the normal pictures?",
+        "A normal picture finds itself, at distance 0. A new picture does not stand among the normal ones, so its scores are larger for that reason alone.",
+        "For the normal pictures skip one neighbour, the picture itself: take `neighbours` sorted distances from number 1 on. For the new ones begin with number 0.",
+    ),
+    why="A threshold must come from scores made in the same way as those that it judges. Each normal picture is judged as if it were new: without itself among the normal ones (leave one out). The lesson's `FeatureDistance` keeps some normal pictures out of its bank for the same reason.",
+    probe=_features,
+    atol=1e-6,
+)
+
+
+def _sorted_distances(rows, bank):
+    return np.sort(np.linalg.norm(rows[:, None] - bank, axis=-1), axis=1)
+
+
+@q.wrong(
+    "Your threshold comes from the new pictures, so it flags about the same share of them, however good or bad they are. It was to be learnt from the normal ones."
+)
+def _(normal, new, neighbours, percent):
+    scores = _sorted_distances(new, normal)[:, :neighbours].mean(axis=1)
+    threshold = np.percentile(scores, percent)
+    return threshold, scores > threshold
+
+
+@q.wrong(
+    "You threw away every distance of 0. Two normal pictures can be equal, and then 0 is their true distance. Leave out the picture itself, and nothing else."
+)
+def _(normal, new, neighbours, percent):
+    own = np.array([row[row > 0][:neighbours].mean() for row in _sorted_distances(normal, normal)])
+    threshold = np.percentile(own, percent)
+    return threshold, _sorted_distances(new, normal)[:, :neighbours].mean(axis=1) > threshold
+
+
+@q.wrong(
+    "The threshold is right, but now the new pictures lose their nearest neighbour too. They do not stand among the normal ones: they have nothing to skip."
+)
+def _(normal, new, neighbours, percent):
+    threshold, _ = strange(normal, new, neighbours, percent)
+    return threshold, _sorted_distances(new, normal)[:, 1 : neighbours + 1].mean(axis=1) > threshold
+
+
+@q.wrong(
+    "You take one neighbour more, but the distance 0 of the picture to itself is still among them and pulls the mean down."
+)
+def _(normal, new, neighbours, percent):
+    threshold = np.percentile(_sorted_distances(normal, normal)[:, : neighbours + 1].mean(axis=1), percent)
+    return threshold, _sorted_distances(new, normal)[:, :neighbours].mean(axis=1) > threshold
+
+
+@q.wrong(
+    "You skip the picture itself, but then one neighbour is missing: go on until there are `neighbours` others. With one neighbour none would be left."
+)
+def _(normal, new, neighbours, percent):
+    with np.errstate(invalid="ignore"):  # no neighbour, no mean
+        own = _sorted_distances(normal, normal)[:, 1:neighbours].sum(axis=1) / np.float64(neighbours - 1)
+    threshold = np.percentile(own, percent)
+    return threshold, _sorted_distances(new, normal)[:, :neighbours].mean(axis=1) > threshold
+
+
+@q.right
+def _(normal, new, neighbours, percent):
+    def distance(row, bank):
+        return np.mean(sorted(np.sqrt(((bank - row) ** 2).sum(axis=1)))[:neighbours])
+
+    threshold = np.percentile(
+        [distance(row, np.delete(normal, i, axis=0)) for i, row in enumerate(normal)],
+        percent,
+    )
+    return threshold, np.array([distance(row, normal) for row in new]) > threshold
+
+
+@q.right
+def _(normal, new, neighbours, percent):
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=neighbours).fit(normal)
+    own, others = (search.kneighbors(rows)[0].mean(axis=1) for rows in (None, new))
+    threshold = np.quantile(own, percent / 100)
+    return threshold, others > threshold
+
+
+@q.right
+def _(normal, new, neighbours, percent):
+    from scipy.spatial.distance import cdist
+
+    own = cdist(normal, normal)
+    np.fill_diagonal(own, np.inf)
+    own, others = (np.partition(d, neighbours - 1)[:, :neighbours].mean(axis=1) for d in (own, cdist(new, normal)))
+    threshold = np.percentile(own, percent)
+    return threshold, others > threshold
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #e4538522
+follow = {"window": ..., "k": ..., "skip_flagged": ...}
+### BEGIN SOLUTION
+follow = {"window": 100, "k": 4, "skip_flagged": True}
+### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #8b4ba476
+### BEGIN HIDDEN TESTS
+def _stream(rng, n=600, start=200, row=40):
+    bad = rng.random(n) < 0.02
+    bad[:start] = False
+    first = int(rng.integers(start + 50, n - row - 50))
+    bad[first : first + row] = True
+    move = np.concatenate([np.zeros(start), np.linspace(0, 6, n - start)])
+    return {"scores": rng.normal(size=n) + move + 9 * bad, "bad": bad}
+
+
+def _moving_flags(scores, window, k, skip_flagged, start=200):  # sums so far, so that each step costs the same
+    first, second = ([0.0, *np.cumsum(scores[:start] ** power)] for power in (1, 2))
+    flagged = []
+    for score in scores[start:].tolist():
+        mean = (first[-1] - first[-1 - window]) / window
+        variance = max((second[-1] - second[-1 - window]) / window - mean**2, 0.0)
+        flagged.append(score > mean + k * variance**0.5)
+        if not (skip_flagged and flagged[-1]):
+            first.append(first[-1] + score)
+            second.append(second[-1] + score**2)
+    return np.array(flagged)
+
+
+def _follow_fault(answer, scores, bad):  # a word for what goes wrong, the same for all settings that make this mistake
+    window, k, skip_flagged = answer["window"], answer["k"], answer["skip_flagged"]
+    if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or not 2 <= window <= 200:
+        return f"window must be a whole number from 2 to 200; {window!r} came"
+    if isinstance(k, bool) or not isinstance(k, (int, float, np.number)) or not np.isfinite(k):
+        return f"k must be a number; {k!r} came"
+    if not isinstance(skip_flagged, (bool, np.bool_)):
+        return f"skip_flagged must be True or False; {skip_flagged!r} came"
+    flagged, bad = _moving_flags(scores, int(window), float(k), bool(skip_flagged)), bad[200:]
+    faults = []
+    if flagged[~bad].mean() > 0.03:
+        faults.append("more than 3 % of the good parts are flagged")
+    if (~flagged[bad]).mean() > 0.1:
+        faults.append("more than 10 % of the bad parts are missed")
+    setting = (
+        "all scores are kept" if not skip_flagged else "the window is tiny" if window < 10 else "flagged ones skipped"
+    )
+    return f"{' and '.join(faults)} ({setting})" if faults else "fine"
+
+
+q = sheet.question(
+    "follow",
+    follow,
+    kind="choose",
+    level=3,
+    read="T7.3",
+    hints=(
+        "Think of the 40 bad parts in a row. When their scores are kept, what do they do to the mean and the standard deviation of the window, and so to the threshold?",
+        "With flagged scores skipped, `k` decides. It must leave good parts in peace, also those at the edge, and stay well below the nine standard deviations of a bad part.",
+        "A standard deviation from a handful of scores is hardly known. Take some dozens of scores or more, and a `k` between 3 and 6.",
+    ),
+    why="Bad scores that are kept lift the threshold above the bad parts that follow. Skipping flagged scores prevents that, as long as `k` is not so small that good parts are skipped too: then the window stops following, and normal runs away from it. What skipping cannot do is follow a sudden jump of normal: it would lock it out for ever.",
+    probe=_stream,
+    use=_follow_fault,
+    accept=lambda fault, scores, bad: "" if fault == "fine" else fault,
+)
+q.right({"window": 50, "k": 4.5, "skip_flagged": True})
+q.right({"window": np.int64(150), "k": np.float64(4), "skip_flagged": np.True_})
+q.right({"skip_flagged": True, "k": 5, "window": 200})
+q.wrong(
+    "The bad parts in a row went into the window and pulled the threshold up with them, so that the next ones passed. Which scores should the threshold not learn from?",
+    {"window": 100, "k": 4, "skip_flagged": False},
+)
+q.wrong(
+    "Your `k` is too small: good parts are flagged and skipped, the window no longer follows, and normal creeps out above it.",
+    {"window": 100, "k": 1, "skip_flagged": True},
+)
+q.wrong(
+    "Your `k` is too large: a bad part stands nine standard deviations above normal, and your threshold lies beyond it.",
+    {"window": 100, "k": 12, "skip_flagged": True},
+)
+q.wrong(
+    "Your window holds too few scores. Their standard deviation is often far too small by chance, and then good parts are flagged.",
+    {"window": 3, "k": 4, "skip_flagged": True},
+)
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #e8b37852
+def cheapest(scores, labels, alarm_cost, miss_cost):
+    ### BEGIN SOLUTION
+    values = np.unique(scores)
+    cuts = [values[0] - 1, *(values[:-1] + values[1:]) / 2, values[-1] + 1]
+    alarms = np.array([np.sum(scores[labels == 0] > cut) for cut in cuts])
+    misses = np.array([np.sum(scores[labels == 1] <= cut) for cut in cuts])
+    return cuts[np.argmin(alarm_cost * alarms + miss_cost * misses)]
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #c5288f74
+### BEGIN HIDDEN TESTS
+def _costly(rng):
+    scores, labels = _labelled(rng)
+    return {"scores": scores, "labels": labels} | dict(
+        zip(("alarm_cost", "miss_cost"), rng.choice([1, 2, 5, 10, 30], 2, replace=False).tolist(), strict=True)
+    )
+
+
+def _cost(threshold, scores, labels, alarm_cost, miss_cost):
+    flagged = scores > threshold
+    return int(alarm_cost * np.sum(flagged & (labels == 0)) + miss_cost * np.sum(~flagged & (labels == 1)))
+
+
+def _cheapest_effect(
+    answer, scores, labels, alarm_cost, miss_cost
+):  # what the threshold costs, and whether it is a score
+    threshold = answer(scores, labels, alarm_cost, miss_cost)
+    if threshold is None or threshold is ...:
+        return threshold
+    if np.size(threshold) != 1 or np.asarray(threshold).dtype.kind not in "iuf":
+        return f"a single number was expected, an object of type {type(threshold).__name__} came"
+    if np.isnan(threshold):
+        return "a threshold was expected, NaN came (the result of 0 / 0)"
+    number = float(np.asarray(threshold).item())
+    return {
+        "threshold": "a score" if number in scores else "no score",
+        "cost": _cost(number, scores, labels, alarm_cost, miss_cost),
+    }
+
+
+def _cheapest_fault(effect, scores, labels, alarm_cost, miss_cost):
+    if not isinstance(effect, dict):
+        return effect
+    least = _cost(cheapest(scores, labels, alarm_cost, miss_cost), scores, labels, alarm_cost, miss_cost)
+    faults = [f"your threshold costs {effect['cost']}, the cheapest costs {least}"] * (effect["cost"] > least)
+    return " and ".join(faults + ["your threshold is the score of a picture"] * (effect["threshold"] == "a score"))
+
+
+q = sheet.question(
+    "cheapest",
+    cheapest,
+    kind="write",
+    level=3,
+    read="T7.2",
+    hints=(
+        "Between two neighbouring scores the cost does not change. So it is enough to try one threshold in each gap, one below all scores and one above all.",
+        "`values = np.unique(scores)` are the different scores, sorted. The middles of the gaps are `(values[:-1] + values[1:]) / 2`.",
+        "For each cut, false alarms are normal scores with `score > cut`, and misses are anomalies with `score <= cut`. Weigh each with its cost, add, and take the cut with the smallest sum.",
+    ),
+    why="The cost jumps only where the threshold passes a score, so finitely many cuts are all that can be tried. When misses are dear the threshold moves left, when false alarms are dear it moves right. At the extreme, flagging everything or nothing is cheapest; then the scores do not help to decide.",
+    probe=_costly,
+    use=_cheapest_effect,
+    accept=_cheapest_fault,
+)
+
+
+def _least(cuts, scores, labels, alarm_cost, miss_cost):  # the first of the cuts that costs least
+    return min(cuts, key=lambda cut: _cost(cut, scores, labels, alarm_cost, miss_cost))
+
+
+def _cuts(scores):
+    values = np.unique(scores)
+    return [values[0] - 1, *((values[:-1] + values[1:]) / 2), values[-1] + 1]
+
+
+@q.wrong(
+    "The two costs are exchanged. A false alarm is a normal picture above the threshold, a miss an anomaly below it."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores), scores, labels, miss_cost, alarm_cost)
+
+
+@q.wrong("You counted errors and left out what they cost: a miss and a false alarm do not weigh the same.")
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores), scores, labels, 1, 1)
+
+
+@q.wrong(
+    "You tried the scores themselves as thresholds. The cost is least, but the threshold is now the score of a picture. Where would it stand free of any score?"
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least([*np.unique(scores), scores.min() - 1], scores, labels, alarm_cost, miss_cost)
+
+
+@q.wrong(
+    "You flag the scores below the threshold: your cost counts normal pictures under it as false alarms. An anomaly lies above."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores), scores, 1 - labels, miss_cost, alarm_cost)
+
+
+@q.wrong(
+    "You tried the gaps between scores only. When one kind of error is dear, flagging all pictures or none can be cheaper."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores)[1:-1], scores, labels, alarm_cost, miss_cost)
+
+
+@q.wrong("You maximised F1. It knows nothing of your costs; minimise the sum of the costs.")
+def _(scores, labels, alarm_cost, miss_cost):
+    from sklearn.metrics import f1_score
+
+    return max(_cuts(scores), key=lambda cut: f1_score(labels, scores > cut, zero_division=0))
+
+
+@q.right
+def _(scores, labels, alarm_cost, miss_cost):
+    cuts = np.array(_cuts(scores))
+    flagged = scores > cuts[:, None]
+    return cuts[(flagged * np.where(labels == 0, alarm_cost, 0) + ~flagged * (labels * miss_cost)).sum(axis=1).argmin()]
+
+
+@q.right
+def _(scores, labels, alarm_cost, miss_cost):  # from the highest score down: each score that is passed changes the cost
+    values, best, saved, most = np.unique(scores)[::-1], np.inf, 0, 0
+    for i, value in enumerate(values):
+        here = labels[scores == value]
+        saved += miss_cost * int((here == 1).sum()) - alarm_cost * int((here == 0).sum())
+        if saved > most:
+            best, most = ((value + values[i + 1]) / 2 if i + 1 < len(values) else -np.inf), saved
+    return best
+
+
+@q.right
+def _(scores, labels, alarm_cost, miss_cost):
+    from sklearn.metrics import roc_curve
+
+    false_rate, recall, thresholds = roc_curve(labels, scores, drop_intermediate=False)  # flags score >= threshold
+    cost = alarm_cost * false_rate * (labels == 0).sum() + miss_cost * (1 - recall) * (labels == 1).sum()
+    lowest = thresholds[np.argmin(cost)]
+    below = scores[scores < lowest]
+    return (lowest + below.max()) / 2 if below.size and np.isfinite(lowest) else lowest + (1 if below.size else -1)
 
 
 ### END HIDDEN TESTS
