@@ -83,6 +83,14 @@ def _(known, labels, new, k):
 
 
 @q.wrong(
+    "`labels` are numbers: `~` makes -1 and -2 of 0 and 1, and these pick the last two scores again and again. Compare first, `labels == 0` gives truth values."
+)
+def _(known, labels, new, k):
+    normal = known[~labels]
+    return new > normal.mean() + k * normal.std()
+
+
+@q.wrong(
     "The anomalies went into the mean and the standard deviation. They lift the threshold until they pass below it."
 )
 def _(known, labels, new, k):
@@ -281,10 +289,9 @@ def _(scores, labels, threshold):
     return precision_recall(scores, labels, threshold)[::-1]
 
 
-_EMPTY = "When nothing is flagged, you divide by zero. Look whether there is an alarm before you divide."
-
-
-@q.wrong(_EMPTY)
+@q.wrong(
+    "When nothing is flagged, your precision is NaN, the result of 0 / 0. Look whether there is an alarm before you divide."
+)
 def _(scores, labels, threshold):
     flagged = scores > threshold
     hits = (flagged & (labels == 1)).sum()
@@ -292,7 +299,9 @@ def _(scores, labels, threshold):
         return hits / flagged.sum(), hits / (labels == 1).sum()
 
 
-@q.wrong(_EMPTY)
+@q.wrong(
+    "When nothing is flagged, you divide by the number of alarms, zero. Look whether there is an alarm before you divide."
+)
 def _(scores, labels, threshold):
     alarms = [int(label) for score, label in zip(scores, labels, strict=True) if score > threshold]
     return sum(alarms) / len(alarms), sum(alarms) / int(labels.sum())
@@ -599,16 +608,17 @@ def _(scores, labels):
     return (ranks[labels == 1].sum() - m * (m + 1) / 2) / (m * (len(labels) - m))
 
 
-_PICKED = "`labels` are numbers: `scores[labels]` picks single scores by their place, the same few again and again. Make truth values of them, by `labels == 1`."
-
-
-@q.wrong(_PICKED)
+@q.wrong(
+    "`labels` are numbers: `scores[labels]` picks single scores by their place, and `~` makes -1 and -2 of 0 and 1. Make truth values of them first, by `labels == 1`."
+)
 def _(scores, labels):
     pairs = scores[labels][:, None] - scores[~labels]
     return ((pairs > 0) + (pairs == 0) / 2).mean()
 
 
-@q.wrong(_PICKED)
+@q.wrong(
+    "`labels` are numbers: `scores[labels]` picks the scores number 0 and number 1, again and again. Make truth values of them, by `labels == 1`."
+)
 def _(scores, labels):
     pairs = scores[labels][:, None] - scores[1 - labels]
     return ((pairs > 0) + (pairs == 0) / 2).mean()
