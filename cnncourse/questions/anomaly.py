@@ -161,22 +161,26 @@ def _four(number):  # scores of both kinds, four thresholds by letter, and the l
 
 def four_thresholds(number):
     "Draw the two histograms and the four thresholds of this number."
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
+
+    from cnncourse import figures
 
     normal, defects, thresholds, _ = _four(number)
-    _, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    ax = figure.subplots()
     edges = np.linspace(0, max(normal.max(), defects.max()), 41)
     ax.hist(normal, edges, color="#0072B2", alpha=0.6, label=f"{len(normal)} normal pictures")
     hatched = {"histtype": "stepfilled", "facecolor": "none", "edgecolor": "#D55E00", "hatch": "///", "linewidth": 1.5}
     ax.hist(defects, edges, label=f"{len(defects)} defects (hatched)", **hatched)
+    lines = []
     for letter, place in thresholds.items():
-        ax.axvline(place, color="black", linestyle="--")
+        lines.append(ax.axvline(place, color="black", linestyle="--"))
         ax.annotate(
             letter, (place, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center"
         )
     ax.set(xlabel="score", ylabel="pictures")
     ax.legend(loc="upper right")
-    return ax
+    return figures.Drawing(figure, lines)
 
 
 def _roles(answer):  # for each question, what the chosen threshold is in its figure: the same whatever the number
