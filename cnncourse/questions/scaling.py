@@ -205,7 +205,7 @@ q = sheet.question(
         "Change the type before the subtraction, not after it: `astype(int)` on both pictures.",
     ),
     why="uint8 has no negative numbers: 3 - 5 wraps around to 254. Once that has happened nothing brings it back. So the pictures must get a type with room before they are subtracted.",
-    probe=lambda rng: {name: rng.integers(0, 256, (4, 4)).astype(np.uint8) for name in ("before", "after")},
+    probe=lambda rng: {name: rng.integers(0, 256, (16, 16)).astype(np.uint8) for name in ("before", "after")},
 )
 
 
@@ -528,10 +528,10 @@ q = sheet.question(
 
 
 @q.wrong(
-    "Your columns come from the test labels. A class that does not occur there loses its column, and all others move."
+    "Your columns come from the test labels. A class that does not occur there loses its column, and those behind it move up."
 )
 def _(train_labels, test_labels):
-    return one_hot(test_labels, test_labels)
+    return one_hot(test_labels, test_labels) > 0  # truth values, as from pandas, are alike to numbers here
 
 
 @q.wrong(
@@ -539,7 +539,7 @@ def _(train_labels, test_labels):
 )
 def _(train_labels, test_labels):
     classes = list(dict.fromkeys(train_labels))
-    return np.eye(len(classes), dtype=int)[[classes.index(label) for label in test_labels]]
+    return np.eye(len(classes), dtype=bool)[[classes.index(label) for label in test_labels]]
 
 
 @q.wrong("These are the numbers of the classes. One-hot has a column for each class, with a single 1 in each row.")
@@ -549,12 +549,12 @@ def _(train_labels, test_labels):
 
 @q.wrong("That is the table of the training labels. The test labels were asked, with the training classes as columns.")
 def _(train_labels, test_labels):
-    return one_hot(train_labels, train_labels)
+    return one_hot(train_labels, train_labels) > 0
 
 
 @q.wrong("Rows and columns have changed places: one row for each label, one column for each class.")
 def _(train_labels, test_labels):
-    return one_hot(train_labels, test_labels).T
+    return one_hot(train_labels, test_labels).T > 0
 
 
 @q.wrong(
@@ -562,7 +562,7 @@ def _(train_labels, test_labels):
 )
 def _(train_labels, test_labels):
     table = one_hot(train_labels, test_labels)
-    return table[:, : table.argmax(axis=1).max() + 1]
+    return table[:, : table.argmax(axis=1).max() + 1] > 0
 
 
 @q.right
@@ -849,8 +849,8 @@ def _rate_fault(effect, curvatures):
         return ""
     told = f"with curvature {curvature:.3g} each step multiplies the weight by {factor:.3g}"
     told += f", so {left:.3g} of the distance is left after 60 steps; less than 0.01 was asked"
-    if factor > 1:
-        return f"{told}: it walks uphill"
+    if factor >= 1:
+        return f"{told}: it {'walks uphill' if factor > 1 else 'stands still'}"
     if factor <= -1:
         return f"{told}: it jumps across the lowest point and gets no nearer"
     slow = "it swings from side to side too long" if factor < 0 else "it creeps"
