@@ -377,7 +377,7 @@ which_change = {
 }
 ### END SOLUTION
 
-# %% ../../nbs/exercises/05_augmentation.ipynb #8eb6b3fe
+# %% ../../nbs/exercises/05_augmentation.ipynb #041a1b37
 ### BEGIN HIDDEN TESTS
 CHANGES = ("rotate", "shear", "vertical flip", "half turn", "brightness", "contrast")
 
@@ -428,7 +428,7 @@ q = sheet.question(
     read="T5.1",
     hints=(
         "Four of the six move the picture, two change its colours only. Of the four, two leave black corners.",
-        "Two versions stand on their heads. Follow something on the left of the photograph, for example one ear: does it come to the right, or stay on the left?",
+        "Two versions stand on their heads. Follow the eye that stands on the left of the photograph: does it come to the right, or stay on the left?",
         "Brightness lifts dark places as much as bright ones. Contrast makes dark places darker and bright ones brighter.",
     ),
     why="Rotation keeps all angles, and the edges of the picture stay at right angles; a shear slants them. A half turn exchanges left and right as well as up and down, a vertical flip only up and down, so it makes a mirror image. Brightness moves all values by the same amount; contrast spreads them about the mean.",
@@ -449,4 +449,229 @@ q.wrong(
     "Brightness and contrast are exchanged: brightness makes the dark places brighter too, contrast makes them darker.",
     _exchanged("brightness", "contrast"),
 )
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #506251f2
+# horizontal flip: left and right exchanged; vertical flip: up and down exchanged; half turn: rotated by 180 degrees
+keeps_label = {"horizontal flip": ..., "vertical flip": ..., "half turn": ...}
+### BEGIN SOLUTION
+keeps_label = {"horizontal flip": "018", "vertical flip": "0138", "half turn": "01258"}
+### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #078e7dc5
+### BEGIN HIDDEN TESTS
+# a top, b upper right, c lower right, d bottom, e lower left, f upper left, g middle
+SEGMENTS = {"0": "abcdef", "1": "bc", "2": "abdeg", "3": "abcdg", "4": "bcfg"}
+SEGMENTS |= {"5": "acdfg", "6": "acdefg", "7": "abc", "8": "abcdefg", "9": "abcdfg"}
+FLIPS = {
+    "horizontal flip": lambda picture: picture[:, ::-1],
+    "vertical flip": lambda picture: picture[::-1],
+    "half turn": lambda picture: picture[::-1, ::-1],
+}
+
+
+def _digit(name, length=7, thickness=2, border=0):  # a picture (h, w) of a digit with segments of that size
+    t, s = thickness, thickness + length
+    picture = np.zeros((2 * s + t, s + t), bool)
+    place = {"a": (0, 0), "g": (s, 0), "d": (2 * s, 0), "f": (0, 0), "b": (0, s), "e": (s, 0), "c": (s, s)}
+    for segment in SEGMENTS[name]:
+        top, left = place[segment]
+        if segment in "agd":
+            picture[top : top + t, t:s] = True
+        else:
+            picture[top + t : top + s, left : left + t] = True
+    return np.pad(picture, border)
+
+
+def _cut_out(picture):  # without the empty rows and columns around the digit
+    rows, columns = np.nonzero(picture)
+    return picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+def display():
+    "Draw the ten digits of the display."
+    from cnncourse import figures
+
+    return figures.image_grid([_digit(name, border=3) for name in SEGMENTS], titles=list(SEGMENTS), columns=5)
+
+
+def _read_as(picture, length, thickness):  # the digit that it shows, or nothing
+    alike = (n for n in SEGMENTS if np.array_equal(_cut_out(_digit(n, length, thickness)), _cut_out(picture)))
+    return next(alike, "")
+
+
+def _labels_after(answer, length, thickness):  # for each change: the chosen digits, and what the display shows after it
+    told = {}
+    for change, flip in FLIPS.items():
+        given = answer[change]
+        text = str(given) if isinstance(given, (str, int)) else "".join(map(str, given))
+        chosen = "".join(sorted(set(text) & set(SEGMENTS)))
+        shows = {name: _read_as(flip(_digit(name, length, thickness)), length, thickness) for name in SEGMENTS}
+        told[change] = {"chosen": chosen, "shows": shows}
+    return told
+
+
+def _label_faults(told, length, thickness):
+    faults = []
+    for change, found in told.items():
+        for name, shown in found["shows"].items():
+            if name in found["chosen"] and shown != name:
+                result = f"a {shown}, and would still be labelled {name}" if shown else "no digit at all"
+                faults.append(f"after the {change} a {name} is {result}")
+            elif name not in found["chosen"] and shown == name:
+                faults.append(f"after the {change} a {name} is a {name} again, so it belongs to the choice")
+    return "; ".join(faults)
+
+
+q = sheet.question(
+    "keeps_label",
+    keeps_label,
+    kind="choose",
+    level=2,
+    read="T5.2",
+    hints=(
+        "A horizontal flip keeps a digit if its left half is the mirror image of its right half. The 1 may stand elsewhere.",
+        "A half turn is both flips, one after the other. But a digit can survive the half turn without surviving either flip: try the 2 on paper.",
+        "There are three digits for the horizontal flip, four for the vertical flip and five for the half turn.",
+    ),
+    why="What matters is whether the changed picture still deserves its label. On this display a flipped 2 is a perfect 5, and a 6 after a half turn is a perfect 9: the network would be taught wrong labels. The 4 and the 7 become no digit at all, which wastes what the network learns. So ask for each class, and not for the whole data set.",
+    probe=lambda rng: {"length": int(rng.integers(4, 10)), "thickness": int(rng.integers(1, 4))},
+    use=_labels_after,
+    accept=_label_faults,
+)
+q.right({"horizontal flip": "8, 1, 0", "vertical flip": "8310", "half turn": "8 5 2 1 0"})
+q.right({"half turn": [0, 1, 2, 5, 8], "horizontal flip": [0, 1, 8], "vertical flip": [0, 1, 3, 8]})
+q.right({"horizontal flip": {0, 1, 8}, "vertical flip": (8, 0, 3, 1), "half turn": np.array([8, 5, 0, 1, 2])})
+q.wrong(
+    "A 6 after a half turn is a 9: both are digits of the display, but the label would still say 6. The label must stay, not just some digit.",
+    {"horizontal flip": "018", "vertical flip": "0138", "half turn": "0125689"},
+)
+q.wrong(
+    "A flipped 2 is a 5, and a flipped 5 is a 2: the result is a digit, but not the one that the label names.",
+    {"horizontal flip": "01258", "vertical flip": "012358", "half turn": "01258"},
+)
+q.wrong(
+    "The 2 and the 5 are missing for the half turn. It is no mirror: a digit can be like itself turned round although neither flip keeps it.",
+    {"horizontal flip": "018", "vertical flip": "0138", "half turn": "018"},
+)
+q.wrong(
+    "The two flips are exchanged: a horizontal flip exchanges left and right. After it a 3 looks to the other side.",
+    {"horizontal flip": "0138", "vertical flip": "018", "half turn": "01258"},
+)
+q.wrong(
+    "You left out the 1. It comes to stand on the other side, but where a digit stands does not matter here.",
+    {"horizontal flip": "08", "vertical flip": "0138", "half turn": "0258"},
+)
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #10e7d3c4
+def turn_and_shift(degrees, dx, dy, height, width):
+    ### BEGIN SOLUTION
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+    to_origin = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1]])
+    back_and_shift = np.array([[1, 0, width / 2 + dx], [0, 1, height / 2 + dy], [0, 0, 1]])
+    return back_and_shift @ turn @ to_origin
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #500c5959
+### BEGIN HIDDEN TESTS
+def _at(x, y):  # the matrix of a shift
+    return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], float)
+
+
+def _turn(degrees):  # about the origin
+    cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+
+
+q = sheet.question(
+    "turn_and_shift",
+    turn_and_shift,
+    kind="write",
+    level=2,
+    read="T5.1",
+    hints=(
+        "Four steps: bring the centre to the origin, turn, bring the centre back, shift. Each one is a matrix.",
+        "Matrices act from the right to the left: the first step stands next to the point, so on the far right of the product.",
+        "With y downwards, anticlockwise is `[[cos, sin], [-sin, cos]]`: try the point to the right of the centre with 90 degrees, it must go up.",
+    ),
+    why="A turn about the centre is a turn about the origin between two shifts. The first change stands on the right, next to the point. The minus sign stands below since y points down, and angles are radians for `np.cos`. Exchanging the order would turn the shift as well.",
+    probe=lambda rng: {
+        "degrees": int(rng.integers(10, 170)),
+        "dx": int(rng.integers(1, 9)),
+        "dy": int(rng.integers(-9, 0)),
+        "height": int(rng.integers(20, 40)),
+        "width": int(rng.integers(41, 60)),
+    },
+    rtol=1e-4,
+    atol=1e-4,
+)
+
+
+@q.wrong("It turns clockwise. y points down here, so for anticlockwise the minus sign stands below, at -sin in row 2.")
+def _(degrees, dx, dy, height, width):
+    return turn_and_shift(-degrees, dx, dy, height, width)
+
+
+@q.wrong("It turns about the upper left corner. Bring the centre to the origin first, and back afterwards.")
+def _(degrees, dx, dy, height, width):
+    return _at(dx, dy) @ _turn(degrees)
+
+
+@q.wrong(
+    "It shifts first and turns then, so the shift is turned too. In a product the first change stands on the right."
+)
+def _(degrees, dx, dy, height, width):
+    return turn_and_shift(degrees, 0, 0, height, width) @ _at(dx, dy)
+
+
+@q.wrong("`np.cos` and `np.sin` take radians: turn the degrees into radians first.")
+def _(degrees, dx, dy, height, width):
+    return turn_and_shift(np.rad2deg(degrees), dx, dy, height, width)
+
+
+@q.wrong(
+    "Half a pixel off: (width - 1) / 2 is the number of the middle pixel. Measured from the corner of the picture the centre is at width / 2."
+)
+def _(degrees, dx, dy, height, width):
+    return turn_and_shift(degrees, dx, dy, height - 1, width - 1)
+
+
+@q.wrong(
+    "This matrix goes the other way, from new points to old ones. Resampling needs that one; here old to new was asked."
+)
+def _(degrees, dx, dy, height, width):
+    return np.linalg.inv(turn_and_shift(degrees, dx, dy, height, width))
+
+
+@q.wrong("Height and width are exchanged: x goes along the width, so the centre's x is width / 2.")
+def _(degrees, dx, dy, height, width):
+    return turn_and_shift(degrees, dx, dy, width, height)
+
+
+@q.right
+def _(degrees, dx, dy, height, width):
+    from cnncourse.augmentation import Rotate, affine_matrix
+
+    return affine_matrix(c=dx, f=dy) @ Rotate(degrees).matrix(height, width, degrees=np.array([degrees]))[0]
+
+
+@q.right
+def _(degrees, dx, dy, height, width):  # multiplied out
+    angle = degrees * np.pi / 180
+    c, s = np.cos(angle), np.sin(angle)
+    x, y = width / 2, height / 2
+    return np.array([[c, s, x + dx - c * x - s * y], [-s, c, y + dy + s * x - c * y], [0, 0, 1]], np.float32)
+
+
+@q.right
+def _(degrees, dx, dy, height, width):
+    from skimage.transform import AffineTransform
+
+    centre = np.array([width / 2, height / 2])
+    chain = AffineTransform(translation=-centre) + AffineTransform(rotation=-np.deg2rad(degrees))
+    return (chain + AffineTransform(translation=(width / 2 + dx, height / 2 + dy))).params
+
+
 ### END HIDDEN TESTS
