@@ -458,7 +458,7 @@ keeps_label = {"horizontal flip": ..., "vertical flip": ..., "half turn": ...}
 keeps_label = {"horizontal flip": "018", "vertical flip": "0138", "half turn": "01258"}
 ### END SOLUTION
 
-# %% ../../nbs/exercises/05_augmentation.ipynb #078e7dc5
+# %% ../../nbs/exercises/05_augmentation.ipynb #d1625eb5
 ### BEGIN HIDDEN TESTS
 # a top, b upper right, c lower right, d bottom, e lower left, f upper left, g middle
 SEGMENTS = {"0": "abcdef", "1": "bc", "2": "abdeg", "3": "abcdg", "4": "bcfg"}
@@ -485,7 +485,8 @@ def _digit(name, length=7, thickness=2, border=0):  # a picture (h, w) of a digi
 
 def _cut_out(picture):  # without the empty rows and columns around the digit
     rows, columns = np.nonzero(picture)
-    return picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    cut = picture[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    return tuple(map(tuple, cut.tolist()))
 
 
 def display():
@@ -495,31 +496,29 @@ def display():
     return figures.image_grid([_digit(name, border=3) for name in SEGMENTS], titles=list(SEGMENTS), columns=5)
 
 
-def _read_as(picture, length, thickness):  # the digit that it shows, or nothing
-    alike = (n for n in SEGMENTS if np.array_equal(_cut_out(_digit(n, length, thickness)), _cut_out(picture)))
-    return next(alike, "")
-
-
 def _labels_after(answer, length, thickness):  # for each change: the chosen digits, and what the display shows after it
+    pictures = {name: _digit(name, length, thickness) for name in SEGMENTS}
+    names = {_cut_out(picture): name for name, picture in pictures.items()}
     told = {}
     for change, flip in FLIPS.items():
         given = answer[change]
-        text = str(given) if isinstance(given, (str, int)) else "".join(map(str, given))
-        chosen = "".join(sorted(set(text) & set(SEGMENTS)))
-        shows = {name: _read_as(flip(_digit(name, length, thickness)), length, thickness) for name in SEGMENTS}
-        told[change] = {"chosen": chosen, "shows": shows}
+        several = isinstance(given, (list, tuple, set, frozenset, np.ndarray))
+        chosen = set("".join(map(str, given)) if several else str(given)) & set(SEGMENTS)
+        shows = {name: names.get(_cut_out(flip(picture)), "") for name, picture in pictures.items()}
+        told[change] = {"chosen": "".join(sorted(chosen)), "shows": shows}
     return told
 
 
 def _label_faults(told, length, thickness):
     faults = []
     for change, found in told.items():
-        for name, shown in found["shows"].items():
-            if name in found["chosen"] and shown != name:
-                result = f"a {shown}, and would still be labelled {name}" if shown else "no digit at all"
+        chosen = found["chosen"]
+        for name in chosen:
+            if (shown := found["shows"][name]) != name:
+                result = f"a {shown}, and would still be labelled {name}" if shown else "no digit any more"
                 faults.append(f"after the {change} a {name} is {result}")
-            elif name not in found["chosen"] and shown == name:
-                faults.append(f"after the {change} a {name} is a {name} again, so it belongs to the choice")
+        if missing := sum(name == shown and name not in chosen for name, shown in found["shows"].items()):
+            faults.append(f"for the {change} {missing} digit{'s are' if missing > 1 else ' is'} missing")
     return "; ".join(faults)
 
 
@@ -672,6 +671,453 @@ def _(degrees, dx, dy, height, width):
     centre = np.array([width / 2, height / 2])
     chain = AffineTransform(translation=-centre) + AffineTransform(rotation=-np.deg2rad(degrees))
     return (chain + AffineTransform(translation=(width / 2 + dx, height / 2 + dy))).params
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #4978e1b4
+def divided(x, y, n_validation, augment, copies, rng):
+    x = np.concatenate([augment(x, rng) for _ in range(copies)])
+    y = np.tile(y, copies)
+    order = rng.permutation(len(y))
+    validation, train = order[:n_validation], order[n_validation:]
+    return x[train], y[train], x[validation], y[validation]
+
+
+### BEGIN SOLUTION
+divided_as_handed_out = divided
+
+
+def divided(x, y, n_validation, augment, copies, rng):
+    order = rng.permutation(len(y))
+    validation, train = order[:n_validation], order[n_validation:]
+    x_train = np.concatenate([augment(x[train], rng) for _ in range(copies)])
+    return x_train, np.tile(y[train], copies), x[validation], y[validation]
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #2200e15d
+### BEGIN HIDDEN TESTS
+def _pictures_to_divide(rng):  # picture i has the value i everywhere, so that it can be known again
+    n = int(rng.integers(40, 60))
+    x = np.broadcast_to(np.arange(n, dtype=float)[:, None, None, None], (n, 1, 2, 2)).copy()
+    sizes = {"n_validation": int(rng.integers(10, 16)), "copies": int(rng.integers(3, 6))}
+    return {"x": x, "y": rng.integers(0, 3, n), **sizes, "seed": int(rng.integers(10**6))}
+
+
+def _a_little_brighter(x, rng):  # the whole part of a value still says which picture it is
+    return x + rng.uniform(0.05, 0.3, (len(x), 1, 1, 1) if np.ndim(x) == 4 else ())
+
+
+def _sets_told(answer, x, y, n_validation, copies, seed):  # what can be said of the four parts
+    parts = answer(x, y, n_validation, _a_little_brighter, copies, np.random.default_rng(seed))
+    if parts is None or parts is ...:
+        return parts
+    if not isinstance(parts, (tuple, list)) or len(parts) != 4:
+        return "four parts are returned: x_train, y_train, x_validation, y_validation"
+    x_train, y_train, x_validation, y_validation = map(np.asarray, parts)
+    for pictures, labels, name in ((x_train, y_train, "train"), (x_validation, y_validation, "validation")):
+        if pictures.shape[1:] != x.shape[1:] or labels.shape != (len(pictures),):
+            shapes = f"x_{name} has shape {pictures.shape} and y_{name} {labels.shape}"
+            return f"{shapes}: pictures (m, c, h, w) with one label each, (m,), were expected"
+    train, validation = (pictures[:, 0, 0, 0] for pictures in (x_train, x_validation))
+    of_train, of_validation = train.astype(int), validation.astype(int)
+    ends = {tuple(range(n_validation)), tuple(range(len(x) - n_validation, len(x)))}
+    return {
+        "training pictures": len(train),
+        "validation pictures": len(validation),
+        "on both sides": bool(set(of_train) & set(of_validation)),
+        "validation augmented": bool((validation > of_validation).any()),
+        "training as it is": bool((train == of_train).any()),
+        "copies alike": len(set(train)) < len(train),
+        "drawn": tuple(sorted(of_validation.tolist())) not in ends,
+        "labels follow": bool((y_train == y[of_train]).all() and (y_validation == y[of_validation]).all()),
+    }
+
+
+def _sets_faults(told, x, y, n_validation, copies, seed):
+    if not isinstance(told, dict):
+        return str(told)
+    faults, wanted = [], {"training": (len(x) - n_validation) * copies, "validation": n_validation}
+    for name, number in wanted.items():
+        if (came := told[f"{name} pictures"]) != number:
+            faults.append(f"{number} {name} pictures were expected, {came} came")
+    if told["on both sides"]:
+        faults.append("pictures of the validation set are in the training set too: divide before you augment")
+    if told["validation augmented"]:
+        faults.append("pictures of the validation set are augmented: they stand for the pictures that will come")
+    if told["training as it is"]:
+        faults.append("pictures of the training set are not augmented")
+    if told["copies alike"]:
+        faults.append("copies of one picture are alike: call `augment` for each copy")
+    if not told["drawn"]:
+        faults.append("the validation set is the first or the last pictures: draw it at random")
+    if not told["labels follow"]:
+        faults.append("labels stand beside other pictures than in `y`")
+    return "; ".join(faults)
+
+
+q = sheet.question(
+    "divided",
+    divided,
+    starts_as=divided_as_handed_out,
+    kind="bug",
+    level=2,
+    read="T5.2",
+    hints=(
+        "Follow one picture through the function. Where do its copies end up?",
+        "Divide first: draw which pictures are for validation while there is only one of each.",
+        "Then augment `x[train]` alone, `copies` times, and return `x[validation]` as it is.",
+    ),
+    why="If you augment first, copies of one picture stand on both sides, and the network is asked about pictures that it nearly knows. Divide first. The validation set stands for the pictures that will come, so it is not augmented either: its accuracy would answer another question.",
+    probe=_pictures_to_divide,
+    use=_sets_told,
+    accept=_sets_faults,
+)
+
+
+@q.wrong(
+    "The division is right now, but the validation set is augmented too. It stands for the pictures that will come, and your augmentation does not change those."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    x_train, y_train, x_validation, y_validation = divided(x, y, n_validation, augment, copies, rng)
+    return x_train, y_train, augment(x_validation, rng), y_validation
+
+
+@q.wrong(
+    "The validation set is drawn and stays as it is, but the training set still holds copies of all pictures, of those too. Augment only the others."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    validation = rng.permutation(len(y))[:n_validation]
+    x_train = np.concatenate([augment(x, rng) for _ in range(copies)])
+    return x_train, np.tile(y, copies), x[validation], y[validation]
+
+
+@q.wrong(
+    "You augmented once and repeated the result: the copies of a picture are all alike, and teach no more than one. Call `augment` for each copy."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    x_train, y_train, *validation = divided(x, y, n_validation, augment, 1, rng)
+    return np.tile(x_train, (copies, 1, 1, 1)), np.tile(y_train, copies), *validation
+
+
+@q.wrong(
+    "The labels no longer stand beside their pictures: one of the two is repeated picture by picture, the other as a whole. Use the same order for both."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    order = rng.permutation(len(y))
+    validation, train = order[:n_validation], order[n_validation:]
+    x_train = np.concatenate([augment(x[train], rng) for _ in range(copies)])
+    return x_train, np.repeat(y[train], copies), x[validation], y[validation]
+
+
+@q.wrong(
+    "The validation set is always the first pictures. Where a folder lists one class after the other, that is one class only: draw at random."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    x_train = np.concatenate([augment(x[n_validation:], rng) for _ in range(copies)])
+    return x_train, np.tile(y[n_validation:], copies), x[:n_validation], y[:n_validation]
+
+
+@q.wrong("The sets are divided well, but nothing is augmented any more: the training pictures should be.")
+def _(x, y, n_validation, augment, copies, rng):
+    return divided(x, y, n_validation, lambda pictures, rng: pictures, copies, rng)
+
+
+@q.right
+def _(x, y, n_validation, augment, copies, rng):
+    chosen = np.zeros(len(y), bool)
+    chosen[rng.choice(len(y), n_validation, replace=False)] = True
+    many = augment(np.repeat(x[~chosen], copies, axis=0), rng)
+    return many, np.repeat(y[~chosen], copies), x[chosen], y[chosen]
+
+
+@q.right
+def _(x, y, n_validation, augment, copies, rng):  # picture by picture
+    validation = set(rng.permutation(len(y))[:n_validation].tolist())
+    train = [i for i in range(len(y)) if i not in validation for _ in range(copies)]
+    kept = sorted(validation)
+    return np.stack([augment(x[i], rng) for i in train]), y[train], x[kept], y[kept]
+
+
+@q.right
+def _(x, y, n_validation, augment, copies, rng):
+    from sklearn.model_selection import train_test_split
+
+    x_train, x_validation, y_train, y_validation = train_test_split(x, y, test_size=n_validation)
+    x_train = np.concatenate([augment(x_train, rng) for _ in range(copies)])
+    return [x_train, np.concatenate([y_train] * copies), x_validation, y_validation]
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #b668f410
+def cutmix(x, y, partner, share, centre):
+    h, w = x.shape[2:]
+    mixed = x.copy()
+    for i, j in enumerate(partner):
+        half_w, half_h = np.sqrt(1 - share[i]) * w / 2, np.sqrt(1 - share[i]) * h / 2
+        x1, x2 = np.clip(np.rint([centre[i, 0] - half_w, centre[i, 0] + half_w]), 0, w).astype(int)
+        y1, y2 = np.clip(np.rint([centre[i, 1] - half_h, centre[i, 1] + half_h]), 0, h).astype(int)
+        mixed[i, :, y1:y2, x1:x2] = mixed[j, :, y1:y2, x1:x2]
+    return mixed, share[:, None] * y + (1 - share[:, None]) * y[partner]
+
+
+### BEGIN SOLUTION
+cutmix_as_handed_out = cutmix
+
+
+def cutmix(x, y, partner, share, centre):
+    h, w = x.shape[2:]
+    mixed, really = x.copy(), np.empty(len(x))
+    for i, j in enumerate(partner):
+        half_w, half_h = np.sqrt(1 - share[i]) * w / 2, np.sqrt(1 - share[i]) * h / 2
+        x1, x2 = np.clip(np.rint([centre[i, 0] - half_w, centre[i, 0] + half_w]), 0, w).astype(int)
+        y1, y2 = np.clip(np.rint([centre[i, 1] - half_h, centre[i, 1] + half_h]), 0, h).astype(int)
+        mixed[i, :, y1:y2, x1:x2] = x[j, :, y1:y2, x1:x2]
+        really[i] = 1 - (x2 - x1) * (y2 - y1) / (h * w)
+    return mixed, really[:, None] * y + (1 - really[:, None]) * y[partner]
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #edbd806f
+### BEGIN HIDDEN TESTS
+def _cutmix_inputs(rng):
+    n, h, w = 4, 8, 10
+    return {
+        "x": rng.normal(size=(n, 2, h, w)),
+        "y": np.eye(n)[rng.permutation(n)],
+        "partner": (np.arange(n) + rng.integers(1, n)) % n,
+        "share": rng.uniform(0.2, 0.9, n),
+        "centre": rng.random((n, 2)) * (w, h),
+    }
+
+
+def _windows(share, centre, h, w):  # (n, 4): x1, y1, x2, y2, not cut off
+    half = np.sqrt(1 - share)[:, None] * (w / 2, h / 2)
+    return np.rint(np.hstack([centre - half, centre + half]))
+
+
+q = sheet.question(
+    "cutmix",
+    cutmix,
+    starts_as=cutmix_as_handed_out,
+    kind="bug",
+    level=3,
+    read="T5.1",
+    hints=(
+        "The loop changes `mixed`. Which pictures does a later turn of the loop read from it?",
+        "Take a window around a corner of the picture: how much of it is pasted? Does the label know?",
+        "Paste from `x`, which stays as it is. The second picture's share is `(x2 - x1) * (y2 - y1) / (h * w)`, with the window as it was cut off.",
+    ),
+    why="A loop that reads from the array it changes pastes pictures that are mixed already: read from the originals. And a window that leaves the picture is pasted only in part, so the share drawn is not the share seen. The label must be mixed by the area that was really pasted, for each picture its own.",
+    probe=_cutmix_inputs,
+    rtol=1e-4,
+    atol=1e-5,
+)
+
+
+@q.wrong(
+    "The labels are right now. But `mixed[j]` may hold a pasted window already, so a third picture comes in: paste from the originals, `x`."
+)
+def _(x, y, partner, share, centre):
+    return cutmix_as_handed_out(x, y, partner, share, centre)[0], cutmix(x, y, partner, share, centre)[1]
+
+
+@q.wrong(
+    "The pictures are right now. But the labels use the share that was drawn: where the window is cut off at the border, less was pasted. Count the pixels that really were."
+)
+def _(x, y, partner, share, centre):
+    return cutmix(x, y, partner, share, centre)[0], cutmix_as_handed_out(x, y, partner, share, centre)[1]
+
+
+@q.wrong(
+    "The two labels have each other's share: the pasted area is the share of the partner, the rest that of the picture itself."
+)
+def _(x, y, partner, share, centre):
+    mixed, labels = cutmix(x, y, partner, share, centre)
+    return mixed, y + y[partner] - labels
+
+
+@q.wrong(
+    "You took the area of the window before it was cut off at the border. Only what lies inside the picture is pasted."
+)
+def _(x, y, partner, share, centre):
+    x1, y1, x2, y2 = _windows(share, centre, *x.shape[2:]).T
+    pasted = ((x2 - x1) * (y2 - y1) / x[0, 0].size)[:, None]
+    return cutmix(x, y, partner, share, centre)[0], (1 - pasted) * y + pasted * y[partner]
+
+
+@q.wrong(
+    "All labels are mixed by the same share. Each picture has a window of its own, so each label needs a share of its own."
+)
+def _(x, y, partner, share, centre):
+    size = np.array([*x.shape[:1:-1]] * 2)
+    x1, y1, x2, y2 = np.clip(_windows(share, centre, *x.shape[2:]), 0, size).T
+    pasted = (x2 - x1) * (y2 - y1) / x[0, 0].size
+    return cutmix(x, y, partner, share, centre)[0], (1 - pasted[-1]) * y + pasted[-1] * y[partner]
+
+
+@q.right
+def _(x, y, partner, share, centre):  # with a map of weights, as in the lesson
+    h, w = x.shape[2:]
+    x1, y1, x2, y2 = _windows(share, centre, h, w).T[:, :, None, None]
+    row, column = np.arange(h)[:, None], np.arange(w)
+    inside = (row >= y1) & (row < y2) & (column >= x1) & (column < x2)
+    pasted = inside.mean(axis=(1, 2))[:, None]
+    return np.where(inside[:, None], x[partner], x), (1 - pasted) * y + pasted * y[partner]
+
+
+@q.right
+def _(x, y, partner, share, centre):  # pixel by pixel
+    h, w = x.shape[2:]
+    mixed, labels = x.copy(), np.zeros(y.shape)
+    for i, (x1, y1, x2, y2) in enumerate(_windows(share, centre, h, w)):
+        for r, c in np.ndindex(h, w):
+            source = partner[i] if y1 <= r < y2 and x1 <= c < x2 else i
+            mixed[i, :, r, c] = x[source, :, r, c]
+            labels[i] += y[source] / (h * w)
+    return [mixed, labels]
+
+
+@q.right
+def _(x, y, partner, share, centre):
+    import torch
+
+    h, w = x.shape[2:]
+    old, labels, half = torch.tensor(x).float(), torch.tensor(y).float(), torch.sqrt(1 - torch.tensor(share)) / 2
+    new, centre, mixed = old.clone(), torch.tensor(centre), []
+    for i, j in enumerate(partner):
+        x1, x2 = (int((centre[i, 0] + sign * half[i] * w).round().clamp(0, w)) for sign in (-1, 1))
+        y1, y2 = (int((centre[i, 1] + sign * half[i] * h).round().clamp(0, h)) for sign in (-1, 1))
+        new[i, :, y1:y2, x1:x2] = old[j, :, y1:y2, x1:x2]
+        mixed.append(torch.lerp(labels[i], labels[j], (x2 - x1) * (y2 - y1) / (h * w)))
+    return new, torch.stack(mixed)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #0cffec73
+def averaged_labels(predict, x):
+    ### BEGIN SOLUTION
+    total = 0
+    for axes in ((), (3,), (2,), (2, 3)):
+        total = total + np.flip(predict(np.flip(x, axes)), axes)
+    return total.argmax(axis=1)
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #8a9fde01
+### BEGIN HIDDEN TESTS
+def _map_inputs(rng):
+    n, c, classes, h, w = 2, 3, 4, 5, 6
+    own, left, above = rng.normal(size=(3, classes, c))
+    place = rng.normal(size=(classes, h, w))
+
+    def predict(x):
+        x = np.asarray(x, float)
+        if x.shape[1:] != (c, h, w):
+            raise ValueError(f"predict takes pictures (n, {c}, {h}, {w}); an array of shape {x.shape} came")
+        neighbours = (own, x), (left, np.roll(x, 1, axis=3)), (above, np.roll(x, 1, axis=2))
+        scores = place + sum(np.einsum("kc,nchw->nkhw", weights, moved) for weights, moved in neighbours)
+        power = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return power / power.sum(axis=1, keepdims=True)
+
+    return {"predict": predict, "x": rng.normal(size=(n, c, h, w))}
+
+
+_LOOKS = ((), (3,), (2,), (2, 3))  # the axes that are flipped
+
+
+def _looks(predict, x):  # (4, n, classes, h, w), flipped back
+    return np.stack([np.flip(predict(np.flip(x, axes)), axes) for axes in _LOOKS])
+
+
+q = sheet.question(
+    "averaged_labels",
+    averaged_labels,
+    kind="write",
+    level=3,
+    read="T5.4",
+    hints=(
+        "The network's answer for a flipped picture is a flipped map. Where is the answer for the upper left pixel of the picture as it is?",
+        "Flip each map back along the axes along which its picture was flipped. In (n, c, h, w) the last axis runs from left to right.",
+        "Add the four maps of probabilities, and only then take `argmax` along the axis of the classes, axis 1.",
+    ),
+    why="A map moves with its picture, so it must be flipped back before pixels are compared; a label for a whole picture needs no way back. Average the probabilities and decide at the end: a vote of four labels throws away how sure each look was, and the mean of class numbers means nothing.",
+    probe=_map_inputs,
+)
+
+
+@q.wrong("The maps are not flipped back: pixels of different places are averaged. A map moves with its picture.")
+def _(predict, x):
+    return sum(predict(np.flip(x, axes)) for axes in _LOOKS).argmax(axis=1)
+
+
+@q.wrong(
+    "You let the four labels vote. That forgets how sure each look was: take the mean of the probabilities first, and decide at the end."
+)
+def _(predict, x):
+    votes = _looks(predict, x).argmax(axis=2)
+    return np.stack([(votes == k).sum(axis=0) for k in range(votes.max() + 1)]).argmax(axis=0)
+
+
+@q.wrong(
+    "You averaged the numbers of the classes. Between class 0 and class 2 lies no class 1: average the probabilities."
+)
+def _(predict, x):
+    return np.rint(_looks(predict, x).argmax(axis=2).mean(axis=0)).astype(int)
+
+
+@q.wrong(
+    "The maps are flipped back along the other axis: a picture flipped along its width needs its map flipped along the width."
+)
+def _(predict, x):
+    return sum(
+        np.flip(predict(np.flip(x, there)), back) for there, back in zip(_LOOKS, ((), (2,), (3,), (2, 3)), strict=True)
+    ).argmax(axis=1)
+
+
+@q.wrong("That is one look, at the picture as it is: the three flipped looks have no part in your answer.")
+def _(predict, x):
+    return predict(x).argmax(axis=1)
+
+
+@q.wrong(
+    "You flipped the axes 1 and 2. The pictures are (n, c, h, w): axis 1 is the channels, and left to right is axis 3."
+)
+def _(predict, x):
+    looks = ((), (2,), (1,), (1, 2))
+    return sum(np.flip(predict(np.flip(x, axes)), axes) for axes in looks).argmax(axis=1)
+
+
+@q.right
+def _(predict, x):
+    maps = [
+        predict(x),
+        predict(x[..., ::-1])[..., ::-1],
+        predict(x[:, :, ::-1])[:, :, ::-1],
+        predict(x[:, :, ::-1, ::-1])[:, :, ::-1, ::-1],
+    ]
+    return np.argmax(np.mean(maps, axis=0), axis=1)
+
+
+@q.right
+def _(predict, x):  # all looks in one batch
+    n = len(x)
+    maps = predict(np.concatenate([np.flip(x, axes) for axes in _LOOKS]))
+    maps = [np.flip(maps[i * n : (i + 1) * n], axes) for i, axes in enumerate(_LOOKS)]
+    return (sum(maps) / 4).argmax(axis=1)
+
+
+@q.right
+def _(predict, x):
+    import torch
+
+    x = torch.tensor(x)
+    maps = [torch.tensor(predict(x.flip(axes).numpy())).flip(axes) for axes in ([], [3], [2], [2, 3])]
+    return torch.stack(maps).mean(dim=0).argmax(dim=1)
 
 
 ### END HIDDEN TESTS
