@@ -111,13 +111,19 @@ def labels_of(paths):
     return np.array([classes.index(name) for name in names])
     ### END SOLUTION
 
-# %% ../../nbs/exercises/05_augmentation.ipynb #5aa8df9c
+# %% ../../nbs/exercises/05_augmentation.ipynb #99dd7c8d
 ### BEGIN HIDDEN TESTS
 def _listed_paths(rng):
     names = rng.choice(["ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen"], rng.integers(2, 5), replace=False)
     of = np.concatenate([names, rng.choice(names, rng.integers(1, 5))])
     paths = [f"photos/train/{name}/{rng.integers(10_000):04}.jpg" for name in of]
     return {"paths": [paths[i] for i in rng.permutation(len(paths))]}
+
+
+def _numbered(answer, paths):  # what it returns; names in place of numbers are told in words
+    labels = answer(paths)
+    names = np.ndim(labels) == 1 and len(labels) and all(isinstance(label, str) for label in labels)
+    return "names of classes" if names else labels
 
 
 q = sheet.question(
@@ -133,6 +139,7 @@ q = sheet.question(
     ),
     why="A rule that looks at the names alone gives the same numbers on every machine. Numbering the classes as they appear gives other labels where the system lists the folders in another order: a network trained on one machine then calls cats dogs on the next.",
     probe=_listed_paths,
+    use=_numbered,
 )
 
 
@@ -158,6 +165,11 @@ def _(paths):
 def _(paths):
     names = [path.split("/")[-1] for path in paths]
     return np.array([sorted(set(names)).index(name) for name in names])
+
+
+@q.wrong("These are the names of the classes. A network learns numbers: the place of each name in the sorted list.")
+def _(paths):
+    return np.array([path.split("/")[-2] for path in paths])
 
 
 @q.wrong("The classes are numbered from 0; yours begin at 1.")
@@ -196,7 +208,7 @@ def n_views(height, width, crop, padding, flip):
     return rows * columns * (2 if flip else 1)
     ### END SOLUTION
 
-# %% ../../nbs/exercises/05_augmentation.ipynb #0b6ab2d3
+# %% ../../nbs/exercises/05_augmentation.ipynb #adf4e785
 ### BEGIN HIDDEN TESTS
 q = sheet.question(
     "n_views",
@@ -230,7 +242,7 @@ def _(height, width, crop, padding, flip):
     return (height + 2 * padding - crop) * (width + 2 * padding - crop) * (1 + flip)
 
 
-@q.wrong("The flip is missing or always there: with `flip=True` each window comes in two ways.")
+@q.wrong("The flip is missing: with `flip=True` each window comes in two ways.")
 def _(height, width, crop, padding, flip):
     return n_views(height, width, crop, padding, False)
 
@@ -458,7 +470,7 @@ keeps_label = {"horizontal flip": ..., "vertical flip": ..., "half turn": ...}
 keeps_label = {"horizontal flip": "018", "vertical flip": "0138", "half turn": "01258"}
 ### END SOLUTION
 
-# %% ../../nbs/exercises/05_augmentation.ipynb #d1625eb5
+# %% ../../nbs/exercises/05_augmentation.ipynb #54996bd8
 ### BEGIN HIDDEN TESTS
 # a top, b upper right, c lower right, d bottom, e lower left, f upper left, g middle
 SEGMENTS = {"0": "abcdef", "1": "bc", "2": "abdeg", "3": "abcdg", "4": "bcfg"}
@@ -533,7 +545,7 @@ q = sheet.question(
         "A half turn is both flips, one after the other. But a digit can survive the half turn without surviving either flip: try the 2 on paper.",
         "There are three digits for the horizontal flip, four for the vertical flip and five for the half turn.",
     ),
-    why="What matters is whether the changed picture still deserves its label. On this display a flipped 2 is a perfect 5, and a 6 after a half turn is a perfect 9: the network would be taught wrong labels. The 4 and the 7 become no digit at all, which wastes what the network learns. So ask for each class, and not for the whole data set.",
+    why="What matters is whether the changed picture still deserves its label. On this display a flipped 2 is a perfect 5, and a 6 after a half turn is a perfect 9: the network would be taught wrong labels. The 4 and the 7 become no digit at all, and the network would learn pictures that never come. So ask for each class, and not for the whole data set.",
     probe=lambda rng: {"length": int(rng.integers(4, 10)), "thickness": int(rng.integers(1, 4))},
     use=_labels_after,
     accept=_label_faults,
