@@ -903,11 +903,13 @@ q = sheet.question(
 )
 
 
-def _grid_with(fig, pictures, columns, order=None, hide=True, **scale):  # the right answer with one thing changed
+def _grid_with(
+    fig, pictures, columns, order=None, hide=True, squeeze=False, **scale
+):  # the right answer with one thing changed
     rows = -(-len(pictures) // columns)
-    flat = fig.subplots(rows, columns, squeeze=False).flat
+    axes = fig.subplots(rows, columns, squeeze=squeeze)
     scale = {"cmap": "gray", "vmin": pictures.min(), "vmax": pictures.max()} | scale
-    axes = [flat[i] for i in order or range(rows * columns)]
+    axes = [axes[divmod(i, columns)] for i in order or range(rows * columns)]
     images = [ax.imshow(picture, **scale) for ax, picture in zip(axes, pictures, strict=False)]
     for ax in axes[len(pictures) :] if hide else ():
         ax.set_axis_off()
@@ -935,10 +937,7 @@ def _(fig, pictures, columns):
     "With one row or one column, `fig.subplots` gives an array with a single axis, so `axes[row, column]` raises an error. `squeeze=False` keeps both."
 )
 def _(fig, pictures, columns):
-    axes = fig.subplots(-(-len(pictures) // columns), columns)
-    axes[0, 0].set_axis_off()  # raises where there is one row or one column
-    fig.clear()
-    picture_grid(fig, pictures, columns)
+    _grid_with(fig, pictures, columns, squeeze=True)
 
 
 @q.wrong(
