@@ -22,15 +22,13 @@ def _apart(work):  # how many axes pyplot got while work() ran; none of its figu
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
+    usual = {"image.cmap": "viridis", "axes.titlelocation": "center", "figure.autolayout": False}
     before = plt.get_fignums()
     current = plt.gcf().number if before else None
     if before:
         plt.figure()  # `plt.plot` in an answer draws here, and not on the learner's own figure
     try:
-        with (
-            mpl.style.context("default"),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):  # warnings are not for the learner
+        with mpl.rc_context(usual), contextlib.redirect_stderr(io.StringIO()):  # no warnings below a check
             work()
         return sum(len(plt.figure(number).axes) for number in set(plt.get_fignums()) - set(before))
     finally:
@@ -522,6 +520,20 @@ def _(ax, x, mean, std):
         image.autoscale()
 
 
+@q.wrong(
+    "The channels stand last now, as `imshow` wants them. But the standardisation is not undone, and one channel is painted with viridis, on a scale from its own smallest to its own largest value."
+)
+def _(ax, x, mean, std):
+    ax.imshow(x.transpose(1, 2, 0))
+
+
+@q.wrong("Nothing is drawn on `ax`: `plt.imshow` draws on the current axes, wherever they are.")
+def _(ax, x, mean, std):
+    import matplotlib.pyplot as plt
+
+    plt.imshow(x.transpose(1, 2, 0))
+
+
 @q.wrong("All channels got the mean and the std of the first one: each channel has its own.")
 def _(ax, x, mean, std):
     picture(ax, x, mean[:1].repeat(len(x)), std[:1].repeat(len(x)))
@@ -634,7 +646,7 @@ q = sheet.question(
     why="NumPy lines up shapes from the end, so (k,) against (k, k) means one number for each column. The shapes fit because the matrix is square, and no error is raised. With `keepdims=True` the sums have the shape (k, 1): one number for each row.",
     probe=_confusion_inputs,
     use=_confusion_drawn,
-    probes=3,
+    probes=2,
 )
 
 
@@ -730,11 +742,13 @@ def _maps_measured(answer, scores, sizes):  # sizes: of weights, from 0 to 0.9
 
     from cnncourse.figures import MACHADO, as_seen_by
 
-    scored, weighted = (
-        mpl.colormaps[name] if name in mpl.colormaps else mpl.colormaps.get_cmap(name)
-        for name in (answer["scores"], answer["weights"])
-    )
+    for name in (answer["scores"], answer["weights"]):
+        if isinstance(name, str) and name not in mpl.colormaps:
+            raise ValueError(f"Matplotlib has no colour map called {name!r}")
+    scored, weighted = (mpl.colormaps.get_cmap(answer[what]) for what in ("scores", "weights"))
     low, high = float(answer["weights_vmin"]), float(answer["weights_vmax"])
+    if not low < high:
+        raise ValueError(f"weights_vmin must be below weights_vmax; {low:g} and {high:g} came")
     seen = scored(np.sort([0, *scores, 1]))[:, :3]
     scale = Normalize(-1, 1)  # the map by itself: zero in its middle
     sizes = np.sort([0, *sizes / 0.9, 1])
@@ -758,24 +772,23 @@ def _maps_measured(answer, scores, sizes):  # sizes: of weights, from 0 to 0.9
 
 def _maps_mistaken(measured, scores, sizes):
     (low, high), wander, span, tint, weigh, (right, left), apart = measured.values()
-    faults = {
-        f"the lightness of the map of the scores turns back by {wander:.2f} on its way": wander > 0.02,
-        f"the lightness of the map of the scores changes by only {span:.2f} from end to end": span < 0.5,
-        f"the map of the weights draws zero in a strong colour (red, green and blue differ by {tint:.2f})": tint > 0.3,
-        f"the lightness of the map of the weights turns back by {weigh:.2f} between zero and an end": weigh > 0.03,
-        f"from zero to its ends, the lightness of the map of the weights changes by {right:+.2f} and {left:+.2f}: both must go the same way, by 0.25 or more": min(
-            right, left
-        )
-        < 0.25
-        and max(right, left) > -0.25,
-        f"a weight and its negative have nearly the same colour for some reader (a distance of {apart:.2f} between red, green and blue values; at least 0.15 is asked)": apart
-        < 0.15,
-        f"from {low:g} to {high:g} the scale cuts off weights": low > -0.4 or high < 0.9,
-        f"zero stands at {-low / (high - low):.2f} of the scale, not in its middle": low < high
-        and abs(low + high) > 1e-6 * (high - low),
-        f"from {low:g} to {high:g} the scale is more than twice as wide as it needs to be": high - low > 3.6,
-    }
-    return "; ".join(fault for fault, so in faults.items() if so)
+    sides = f"from zero to its ends, the lightness of the map of the weights changes by {right:+.2f} and {left:+.2f}"
+    opposites = f"a weight and its negative look nearly alike to some reader: their colours differ by {apart:.2f}"
+    faults = [
+        (wander > 0.02, f"the lightness of the map of the scores turns back by {wander:.2f} on its way"),
+        (span < 0.5, f"the lightness of the map of the scores changes by only {span:.2f} from end to end"),
+        (tint > 0.3, f"the map of the weights draws zero in a colour: its red, green and blue differ by {tint:.2f}"),
+        (weigh > 0.03, f"the lightness of the map of the weights turns back by {weigh:.2f} between zero and an end"),
+        (min(right, left) < 0.25 and max(right, left) > -0.25, f"{sides}: by 0.25 in the same direction is asked"),
+        (apart < 0.15, f"{opposites}; 0.15 is asked (the distance of their red, green and blue)"),
+        (low > -0.4 or high < 0.9, f"a scale from {low:g} to {high:g} cuts off weights"),
+        (
+            abs(low + high) > 1e-6 * (high - low),
+            f"zero stands at {-low / (high - low):.2f} of the scale; its middle is 0.5",
+        ),
+        (high - low > 3.6, f"a scale from {low:g} to {high:g} is more than twice as wide as it needs to be"),
+    ]
+    return "; ".join(fault for so, fault in faults if so)
 
 
 q = sheet.question(
@@ -785,7 +798,7 @@ q = sheet.question(
     level=2,
     read="T8.3",
     hints=(
-        "Print both in grey in your mind: the scores want a map that only rises or only falls. The weights want one with two halves that meet at zero.",
+        "Imagine both maps printed in grey: the scores want a map that only rises or only falls. The weights want one with two halves that meet at zero.",
         "Matplotlib calls the first kind sequential (viridis, cividis, gray, Blues and others), the second diverging (RdBu, PuOr, coolwarm and others). Which of the diverging ones do without red against green?",
         "The largest weight by size is 0.9. A scale from its negative to itself has zero in its middle and cuts off nothing.",
     ),
@@ -842,7 +855,7 @@ def picture_grid(fig, pictures, columns):
 # %% ../../nbs/exercises/08_figures.ipynb #cccac097
 ### BEGIN HIDDEN TESTS
 def _grid_inputs(rng):
-    n, columns = ((2, 1), (2, 3), (3, 2), (3, 3), (3, 2), (2, 2))[rng.integers(6)]
+    n, columns = ((3, 2), (2, 1), (3, 2), (2, 3))[rng.integers(4)]
     pictures = rng.uniform(0, 1, (n, 3, 4)) * rng.uniform(1, 3, (n, 1, 1)) + rng.uniform(-1, 1, (n, 1, 1))
     return {"pictures": pictures, "columns": columns}
 
@@ -885,23 +898,22 @@ q = sheet.question(
     why="Without `vmin` and `vmax` each picture is stretched from its own darkest to its own brightest number, and equal greys mean different numbers. With one scale, any of the images can stand for all in the colour bar. `squeeze=False` keeps `axes[row, column]` right for every shape of the grid.",
     probe=_grid_inputs,
     use=_grid_drawn,
-    probes=3,
+    probes=2,
     atol=0.005,  # a colour map has 256 steps
 )
 
 
-def _grid_with(fig, pictures, columns, bars=1, hide=True, **scale):  # the right answer with one thing changed
+def _grid_with(
+    fig, pictures, columns, order=None, hide=True, squeeze=False, **scale
+):  # the right answer with one thing changed
     rows = -(-len(pictures) // columns)
-    axes = fig.subplots(rows, columns, squeeze=False)
+    axes = fig.subplots(rows, columns, squeeze=squeeze)
     scale = {"cmap": "gray", "vmin": pictures.min(), "vmax": pictures.max()} | scale
-    images = [ax.imshow(picture, **scale) for ax, picture in zip(axes.flat, pictures, strict=False)]
-    for ax in axes.flat[len(pictures) :] if hide else ():
+    axes = [axes[divmod(i, columns)] for i in order or range(rows * columns)]
+    images = [ax.imshow(picture, **scale) for ax, picture in zip(axes, pictures, strict=False)]
+    for ax in axes[len(pictures) :] if hide else ():
         ax.set_axis_off()
-    if bars == 1:
-        fig.colorbar(images[0], ax=axes)
-    else:
-        for image in images:
-            fig.colorbar(image, ax=image.axes)
+    fig.colorbar(images[0], ax=axes)
 
 
 @q.wrong(
@@ -916,13 +928,6 @@ def _(fig, pictures, columns):
     _grid_with(fig, pictures, columns, vmin=pictures[0].min(), vmax=pictures[0].max())
 
 
-@q.wrong(
-    "A scale from 0 to 1 suits pictures. Feature maps have negative numbers and numbers above 1, which are cut off."
-)
-def _(fig, pictures, columns):
-    _grid_with(fig, pictures, columns, vmin=0, vmax=1)
-
-
 @q.wrong("The greys are missing: without `cmap`, Matplotlib paints one channel with viridis.")
 def _(fig, pictures, columns):
     _grid_with(fig, pictures, columns, cmap="viridis")
@@ -932,22 +937,21 @@ def _(fig, pictures, columns):
     "With one row or one column, `fig.subplots` gives an array with a single axis, so `axes[row, column]` raises an error. `squeeze=False` keeps both."
 )
 def _(fig, pictures, columns):
-    axes = fig.subplots(-(-len(pictures) // columns), columns)
-    axes[0, 0].set_axis_off()  # raises where there is one row or one column
-    fig.clear()
-    picture_grid(fig, pictures, columns)
+    _grid_with(fig, pictures, columns, squeeze=True)
+
+
+@q.wrong(
+    "The pictures run down the columns. They are to run along the rows: the second stands to the right of the first."
+)
+def _(fig, pictures, columns):
+    rows = -(-len(pictures) // columns)
+    down = [row * columns + column for column in range(columns) for row in range(rows)]
+    _grid_with(fig, pictures, columns, order=down)
 
 
 @q.wrong("The last row is short, and empty frames are left in it: switch those axes off, or do not make them.")
 def _(fig, pictures, columns):
     _grid_with(fig, pictures, columns, hide=False)
-
-
-@q.wrong(
-    "One colour bar for each picture says the same many times, and takes the room. All share one scale, so one is enough."
-)
-def _(fig, pictures, columns):
-    _grid_with(fig, pictures, columns, bars=len(pictures))
 
 
 @q.right
