@@ -485,7 +485,7 @@ def _try(question: Question, answer: Any, seed: int, n: int, expected: Attempt, 
         trial.says = _complaint(question, done.value, expected, untouched) or _changed(untouched, inputs)
     return trial
 
-
+# %% ../nbs/api/exercises.ipynb #8fb2f7c8
 def _raised(done: Attempt) -> str:
     text = "it calls itself without end" if isinstance(done.error, RecursionError) else str(done.error)[:300]
     where = f" ({done.where})" if done.where else ""
@@ -595,6 +595,15 @@ def _known_wrong(question: Question, trials: list[_Trial], rows: list[list[Attem
     return ""
 
 
+def _printed(trials: list[_Trial]) -> list[str]:
+    first = next((trial.attempt for trial in trials if trial.attempt.printed.strip()), None)
+    if not first:
+        return []
+    lines = sum(trial.attempt.lines for trial in trials)
+    head = [line[:100] for line in first.printed.strip().splitlines()[:3]]
+    return [f"It printed {lines} line{'s' * (lines != 1)}, for example: {' / '.join(head)}"]
+
+# %% ../nbs/api/exercises.ipynb #af458015
 def _verdict(question: Question, answer: Any, seed: int, rows: list[list[Attempt]]) -> Result:
     trials, left = [], question.seconds
     for n, row in enumerate(rows):
@@ -621,15 +630,6 @@ def _verdict(question: Question, answer: Any, seed: int, rows: list[list[Attempt
             result.says = [sentence]
     result.remarks = _printed(trials) + (_help(question, seed, True) if failed else [])
     return result
-
-
-def _printed(trials: list[_Trial]) -> list[str]:
-    first = next((trial.attempt for trial in trials if trial.attempt.printed.strip()), None)
-    if not first:
-        return []
-    lines = sum(trial.attempt.lines for trial in trials)
-    head = [line[:100] for line in first.printed.strip().splitlines()[:3]]
-    return [f"It printed {lines} line{'s' * (lines != 1)}, for example: {' / '.join(head)}"]
 
 # %% ../nbs/api/exercises.ipynb #73f55c0d
 def progress_file() -> Path:
