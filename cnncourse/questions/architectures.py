@@ -262,10 +262,10 @@ which_curve = {"number": 1, "A": ..., "B": ..., "C": ..., "D": ...}
 ### BEGIN SOLUTION
 which_curve = {
     "number": 1,
-    "A": "overfits",
-    "B": "learning rate too large",
-    "C": "learns too slowly",
-    "D": "all is well",
+    "A": "all is well",
+    "B": "overfits",
+    "C": "learning rate too large",
+    "D": "learns too slowly",
 }
 ### END SOLUTION
 
@@ -274,8 +274,7 @@ which_curve = {
 STORIES = ["overfits", "learning rate too large", "learns too slowly", "all is well"]
 
 
-def _story_of(number):  # of each letter
-    return dict(zip("ABCD", np.random.default_rng(number).permutation(STORIES).tolist(), strict=True))
+arrangement = exercises.Arrangement(STORIES, salt=(4,))
 
 
 def _losses(story, rng):  # training and validation, made by a formula, with noise
@@ -299,32 +298,15 @@ def curves(number):
 
     rng = np.random.default_rng([number, 1])
     figure = Figure(figsize=(9, 5), layout="constrained")
-    for ax, (letter, story) in zip(figure.subplots(2, 2, sharey=True).flat, _story_of(number).items(), strict=True):
+    for ax, (letter, story) in zip(
+        figure.subplots(2, 2, sharey=True).flat, arrangement.of(number).items(), strict=True
+    ):
         train, validation = _losses(story, rng)
         ax.plot(np.arange(1, 31), train, color="black", label="training")
         ax.plot(np.arange(1, 31), validation, color="black", linestyle="--", label="validation")
         ax.set(title=letter, xlabel="epoch", ylabel="loss", ylim=(0, 2.6))
     figure.axes[0].legend()
     return figures.Drawing(figure, figure.axes[0].lines[:1])
-
-
-def _stories_told(answer):  # for each story, what the learner called its curves: the same whatever the number
-    return {
-        story: str(answer[letter]).strip()
-        for letter, story in sorted(_story_of(answer["number"]).items(), key=lambda p: p[1])
-    }
-
-
-def _stories_mistaken(told):
-    if unknown := sorted(set(told.values()) - set(STORIES)):
-        return f"{', '.join(map(repr, STORIES))} were the words to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(story != called for story, called in told.items())
-    return f"{wrong} of the 4 letters have the wrong story" if wrong else ""
-
-
-def _stories_exchanged(first, second):  # a wrong answer: two stories taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(story, story) for letter, story in _story_of(3).items()}
 
 
 q = sheet.question(
@@ -338,22 +320,22 @@ q = sheet.question(
         "A widening gap while the training loss goes on falling is overfitting. A loss that jumps up and down without falling has too large a learning rate.",
     ),
     why="Overfitting shows in the validation loss, which turns and rises while training goes on falling. Too large a rate keeps both losses jumping at a high level. Too small a rate, or too short a training, leaves both high, smooth and close together.",
-    use=_stories_told,
-    accept=_stories_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 4, 5):
-    q.right({"number": number} | _story_of(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "Overfitting and a good training are exchanged: look at whether the validation loss turns and rises.",
-    _stories_exchanged("overfits", "all is well"),
+    arrangement.answer(3, "overfits", "all is well"),
 )
 q.wrong(
     "Too slow and too large a rate are exchanged: a large rate makes the loss jump, a small one makes it creep.",
-    _stories_exchanged("learns too slowly", "learning rate too large"),
+    arrangement.answer(3, "learns too slowly", "learning rate too large"),
 )
 q.wrong(
     "Too slow and overfitting are exchanged: a network that has hardly learnt has no gap yet.",
-    _stories_exchanged("learns too slowly", "overfits"),
+    arrangement.answer(3, "learns too slowly", "overfits"),
 )
 ### END HIDDEN TESTS
 

@@ -394,9 +394,7 @@ which_change = {
 CHANGES = ("rotate", "shear", "vertical flip", "half turn", "brightness", "contrast")
 
 
-def _named(number):  # which change each letter has
-    order = np.random.default_rng(number).permutation(CHANGES)
-    return dict(zip("ABCDEF", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(CHANGES)
 
 
 def changed(number):
@@ -407,29 +405,8 @@ def changed(number):
     steps = (Rotate(25), Shear(x=0.5), Flip("vertical"), Rotate(180), Brightness(0.25), Contrast(2))
     step = dict(zip(CHANGES, steps, strict=True))
     photograph = datasets.photograph("cat", size=120)
-    made = [Augmenter([step[name]])(photograph, 0) for name in _named(number).values()]
+    made = [Augmenter([step[name]])(photograph, 0) for name in arrangement.of(number).values()]
     return figures.image_grid([photograph, *made], titles=["as it is", *"ABCDEF"], columns=4)
-
-
-def _taken_for(answer):  # for each change, what the learner called its picture: the same whatever the number
-    number = answer["number"]
-    return {
-        change: str(answer[letter]).strip().lower()
-        for letter, change in sorted(_named(number).items(), key=lambda pair: pair[1])
-    }
-
-
-def _mistaken(taken):
-    unknown = sorted(set(taken.values()) - set(CHANGES))
-    if unknown:
-        return f"{', '.join(map(repr, CHANGES))} were the names to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(change != name for change, name in taken.items())
-    return f"{wrong} of the 6 letters have the wrong change" if wrong else ""
-
-
-def _exchanged(first, second):  # a wrong answer: two changes taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(change, change) for letter, change in _named(3).items()}
 
 
 q = sheet.question(
@@ -444,22 +421,22 @@ q = sheet.question(
         "Brightness lifts dark places as much as bright ones. Contrast makes dark places darker and bright ones brighter.",
     ),
     why="Rotation keeps all angles, and the edges of the picture stay at right angles; a shear slants them. A half turn exchanges left and right as well as up and down, a vertical flip only up and down, so it makes a mirror image. Brightness moves all values by the same amount; contrast spreads them about the mean.",
-    use=_taken_for,
-    accept=_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 3, 4):
-    q.right({"number": number} | _named(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "Half turn and vertical flip are exchanged: a half turn brings the left to the right as well, a vertical flip leaves it on the left.",
-    _exchanged("half turn", "vertical flip"),
+    arrangement.answer(3, "half turn", "vertical flip"),
 )
 q.wrong(
     "Rotate and shear are exchanged: after a rotation the edges of the photograph still meet at right angles, after a shear they do not.",
-    _exchanged("rotate", "shear"),
+    arrangement.answer(3, "rotate", "shear"),
 )
 q.wrong(
     "Brightness and contrast are exchanged: brightness makes the dark places brighter too, contrast makes them darker.",
-    _exchanged("brightness", "contrast"),
+    arrangement.answer(3, "brightness", "contrast"),
 )
 ### END HIDDEN TESTS
 

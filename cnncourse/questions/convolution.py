@@ -493,9 +493,7 @@ KERNELS = {
 }
 
 
-def _named(number):  # which kernel each letter has
-    order = np.random.default_rng(number).permutation(list(KERNELS))
-    return dict(zip("ABCDEF", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(KERNELS)
 
 
 def filtered(number):
@@ -507,34 +505,14 @@ def filtered(number):
 
     photograph = data.camera()[60:360:2, 140:360:2] / 255
     made = [
-        conv2d(photograph[None, None], KERNELS[k][None, None], padding="same")[0, 0] for k in _named(number).values()
+        conv2d(photograph[None, None], KERNELS[k][None, None], padding="same")[0, 0]
+        for k in arrangement.of(number).values()
     ]
     shown = [
         np.clip(0.5 + m if abs(KERNELS[k].sum()) < 1e-9 else m, 0, 1)
-        for m, k in zip(made, _named(number).values(), strict=True)
+        for m, k in zip(made, arrangement.of(number).values(), strict=True)
     ]
     return figures.image_grid(shown, titles=list("ABCDEF"), columns=3)
-
-
-def _taken_for(answer):  # for each kernel, what the learner called its picture: the same whatever the number
-    number = answer["number"]
-    return {
-        kernel: str(answer[letter]).strip().lower()
-        for letter, kernel in sorted(_named(number).items(), key=lambda pair: pair[1])
-    }
-
-
-def _mistaken(taken):
-    unknown = sorted(set(taken.values()) - set(KERNELS))
-    if unknown:
-        return f"{', '.join(map(repr, KERNELS))} were the names to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(kernel != name for kernel, name in taken.items())
-    return f"{wrong} of the 6 letters have the wrong kernel" if wrong else ""
-
-
-def _exchanged(first, second):  # a wrong answer: two kernels taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(kernel, kernel) for letter, kernel in _named(3).items()}
 
 
 q = sheet.question(
@@ -548,22 +526,22 @@ q = sheet.question(
         "A kernel for horizontal edges takes the difference of the rows above and below. So the lines that run from left to right light up, and those that run up and down vanish.",
     ),
     why="A kernel whose numbers sum to one keeps flat areas as they are: blur, sharpen and shift. One whose numbers sum to zero makes them even grey and leaves edges or spots.",
-    use=_taken_for,
-    accept=_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 3, 4):
-    q.right({"number": number} | _named(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "You exchanged the two kinds of edges: an edge that runs from left to right is horizontal, and its kernel compares above with below.",
-    _exchanged("horizontal edges", "vertical edges"),
+    arrangement.answer(3, "horizontal edges", "vertical edges"),
 )
 q.wrong(
     "Blur and shift are exchanged: blur loses the small details, shift keeps them and leaves a dark border.",
-    _exchanged("blur", "shift"),
+    arrangement.answer(3, "blur", "shift"),
 )
 q.wrong(
     "Sharpen and spots are exchanged: sharpen keeps the picture and makes its edges stronger, the Laplacian turns flat areas grey.",
-    _exchanged("sharpen", "spots"),
+    arrangement.answer(3, "sharpen", "spots"),
 )
 ### END HIDDEN TESTS
 

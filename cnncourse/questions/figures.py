@@ -317,9 +317,7 @@ misleading = {
 FAULTS = ("honest", "cut axis", "log axis", "twin axes", "own scales", "own bins")
 
 
-def _panel_of(number):  # what each letter shows
-    order = np.random.default_rng(number).permutation(list(FAULTS))
-    return dict(zip("ABCDEF", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(FAULTS)
 
 
 def _draw_panel(part, fault, rng):
@@ -366,31 +364,10 @@ def panels(number):
     with mpl.rc_context(figures.style() | {"axes.spines.right": True, "axes.spines.top": True}):
         figure = Figure(figsize=(10, 5.6), layout="constrained")
         rng = np.random.default_rng([number, 8])
-        for part, (letter, fault) in zip(figure.subfigures(2, 3).flat, _panel_of(number).items(), strict=True):
+        for part, (letter, fault) in zip(figure.subfigures(2, 3).flat, arrangement.of(number).items(), strict=True):
             part.suptitle(letter, fontsize=14)
             _draw_panel(part, fault, rng)
     return figures.Drawing(figure)
-
-
-def _faults_taken(answer):  # for each kind of panel, what the learner called it: the same whatever the number
-    number = answer["number"]
-    return {
-        fault: str(answer[letter]).strip().lower()
-        for letter, fault in sorted(_panel_of(number).items(), key=lambda pair: pair[1])
-    }
-
-
-def _faults_mistaken(taken):
-    unknown = sorted(set(taken.values()) - set(FAULTS))
-    if unknown:
-        return f"{', '.join(map(repr, FAULTS))} were the words to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(fault != name for fault, name in taken.items())
-    return f"{wrong} of the 6 letters have the wrong word" if wrong else ""
-
-
-def _confused(*faults):  # a wrong answer: these panels taken for one another
-    turned = dict(zip(faults, faults[1:] + faults[:1], strict=True))
-    return {"number": 3} | {letter: turned.get(fault, fault) for letter, fault in _panel_of(3).items()}
 
 
 q = sheet.question(
@@ -405,30 +382,30 @@ q = sheet.question(
         "Two small charts side by side: compare the highest number on each axis. Two groups of bars on one axis: compare how wide the bars are.",
     ),
     why="A bar says with its length how large a number is, so it must begin at zero and its axis must be linear. Things to be compared need one scale and one set of bins. Where two lines cross on twin axes depends on scales that someone chose.",
-    use=_faults_taken,
-    accept=_faults_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 3, 4):
-    q.right({"number": number} | _panel_of(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "You exchanged the cut axis and the logarithmic one: a cut axis has even steps and begins just below its bars, on a logarithmic axis the ticks crowd together towards each power of ten.",
-    _confused("cut axis", "log axis"),
+    arrangement.answer(3, "cut axis", "log axis"),
 )
 q.wrong(
     "The bars that seem to differ most are not the honest ones: look where their axis begins. Those of the honest panel begin at zero.",
-    _confused("honest", "cut axis"),
+    arrangement.answer(3, "honest", "cut axis"),
 )
 q.wrong(
     "Twin axes are two scales on one panel, one on the left and one on the right. Own scales are two panels side by side whose axes do not agree.",
-    _confused("twin axes", "own scales"),
+    arrangement.answer(3, "twin axes", "own scales"),
 )
 q.wrong(
     "Bars of a histogram that are wider for one group count more examples each: those are own bins. Two separate charts with axes that do not agree have own scales.",
-    _confused("own scales", "own bins"),
+    arrangement.answer(3, "own scales", "own bins"),
 )
 q.wrong(
     "A linear axis that begins at zero is the honest one. On a logarithmic axis equal steps are equal ratios, so there is no zero for a bar to begin at.",
-    _confused("honest", "log axis"),
+    arrangement.answer(3, "honest", "log axis"),
 )
 ### END HIDDEN TESTS
 

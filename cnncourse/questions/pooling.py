@@ -570,9 +570,7 @@ def _windows(x):  # (rows, 4, columns, 4)
     return x.reshape(x.shape[0] // 4, 4, x.shape[1] // 4, 4)
 
 
-def _way_of(number):  # of each letter
-    order = np.random.default_rng(number).permutation(list(WAYS))
-    return dict(zip("ABCDEF", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(WAYS)
 
 
 def made_smaller(number):
@@ -582,27 +580,8 @@ def made_smaller(number):
     from cnncourse import figures
 
     photograph = data.camera()[40:296, 120:376] / 255 * 0.8
-    small = [np.clip(WAYS[way](photograph), 0, 1).repeat(3, 0).repeat(3, 1) for way in _way_of(number).values()]
+    small = [np.clip(WAYS[way](photograph), 0, 1).repeat(3, 0).repeat(3, 1) for way in arrangement.of(number).values()]
     return figures.image_grid(small, titles=list("ABCDEF"), columns=3, limits=(0, 1))
-
-
-def _ways_taken(answer):  # for each way, what the learner called its picture: the same whatever the number
-    letters = {way: letter for letter, way in _way_of(answer["number"]).items()}
-    names = {way.lower(): way for way in WAYS}
-    said = {way: str(answer[letters[way]]).strip() for way in WAYS}
-    return {way: names.get(name.lower(), name) for way, name in said.items()}
-
-
-def _ways_mistaken(taken):
-    if unknown := sorted(set(taken.values()) - set(WAYS)):
-        return f"{', '.join(map(repr, WAYS))} were the names to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(way != name for way, name in taken.items())
-    return f"{wrong} of the 6 letters have the wrong way" if wrong else ""
-
-
-def _ways_exchanged(first, second):  # a wrong answer: two ways taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(way, way) for letter, way in _way_of(3).items()}
 
 
 q = sheet.question(
@@ -616,26 +595,26 @@ q = sheet.question(
         "The root of a sum of 16 squares is about four times as large as the average, so one picture is nearly all white. Then look at thin lines: taking every fourth pixel tears them, a blur softens them.",
     ),
     why="Max pooling lets bright spots grow and min pooling dark ones. L2 pooling sums, so it is far brighter. Taking every fourth pixel without a blur leaves jagged and torn lines, which is aliasing; the average is clean, and the wide blur is softest.",
-    use=_ways_taken,
-    accept=_ways_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 4, 5):
-    q.right({"number": number} | _way_of(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "Max and min are exchanged: the largest number of a window is its brightest, since white is 1.",
-    _ways_exchanged("max", "min"),
+    arrangement.answer(3, "max", "min"),
 )
 q.wrong(
     "The average and every fourth pixel are exchanged: an average smooths noise and edges, single pixels keep them jagged.",
-    _ways_exchanged("average", "every fourth pixel"),
+    arrangement.answer(3, "average", "every fourth pixel"),
 )
 q.wrong(
     "L2 and max are exchanged: a root of summed squares over 16 pixels is far above the largest of them.",
-    _ways_exchanged("L2", "max"),
+    arrangement.answer(3, "L2", "max"),
 )
 q.wrong(
     "The average and the wide blur are exchanged: the blur reaches over more than one window, so it is softer.",
-    _ways_exchanged("average", "blur, then every fourth pixel"),
+    arrangement.answer(3, "average", "blur, then every fourth pixel"),
 )
 ### END HIDDEN TESTS
 

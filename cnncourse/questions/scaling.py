@@ -619,11 +619,7 @@ def _path(optimiser, start, n=40):  # (n + 1, 2)
     return np.array(places)
 
 
-def _optimiser_of(number):  # of each letter
-    order = np.random.default_rng([number, 4]).permutation(
-        ["small learning rate", "large learning rate", "momentum", "Adam"]
-    )
-    return dict(zip("ABCD", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(["small learning rate", "large learning rate", "momentum", "Adam"], salt=(4,))
 
 
 def paths(number):
@@ -636,7 +632,7 @@ def paths(number):
     start = 6 * np.cos(angle), 3 * np.sin(angle)
     figure = Figure(figsize=(9, 4.6), layout="constrained")
     x, y = np.meshgrid(np.linspace(-7, 7, 100), np.linspace(-3.2, 3.2, 100))
-    for ax, (letter, optimiser) in zip(figure.subplots(2, 2).flat, _optimiser_of(number).items(), strict=True):
+    for ax, (letter, optimiser) in zip(figure.subplots(2, 2).flat, arrangement.of(number).items(), strict=True):
         ax.contour(x, y, 0.5 * (CURVATURE[0] * x**2 + CURVATURE[1] * y**2), levels=8, colors="0.8")
         places = _path(optimiser, start)
         ax.plot(*places.T, ".-", color="black", markersize=4, linewidth=0.8)
@@ -645,25 +641,6 @@ def paths(number):
             title=letter, xlabel="first weight", ylabel="second weight", xlim=(-7, 7), ylim=(-3.2, 3.2), aspect="equal"
         )
     return figures.Drawing(figure, figure.axes[0].lines[:1])
-
-
-def _paths_taken(answer):  # for each optimiser, what the learner called its path: the same whatever the number
-    letters = {name: letter for letter, name in _optimiser_of(answer["number"]).items()}
-    names = {name.lower(): name for name in letters}
-    said = {name: str(answer[letters[name]]).strip() for name in sorted(letters)}
-    return {name: names.get(called.lower(), called) for name, called in said.items()}
-
-
-def _paths_mistaken(taken):
-    if unknown := sorted(set(taken.values()) - set(taken)):
-        return f"{', '.join(map(repr, taken))} were the names to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(name != called for name, called in taken.items())
-    return f"{wrong} of the 4 letters have the wrong optimiser" if wrong else ""
-
-
-def _paths_exchanged(first, second):  # a wrong answer: two optimisers taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(name, name) for letter, name in _optimiser_of(3).items()}
 
 
 q = sheet.question(
@@ -677,34 +654,34 @@ q = sheet.question(
         "Plain gradient descent steps along the slope: with a small rate it creeps down and then along the floor, with a large rate it jumps from wall to wall.",
     ),
     why="A large rate jumps across the steep direction at each step; a small one creeps. Momentum keeps its speed, so it swings past the floor in curves. Adam divides by the size of each gradient, so its first steps are equally long in both directions.",
-    use=_paths_taken,
-    accept=_paths_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 4, 5):
-    q.right({"number": number} | _optimiser_of(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "The two learning rates are exchanged: a large one jumps from wall to wall.",
-    _paths_exchanged("small learning rate", "large learning rate"),
+    arrangement.answer(3, "small learning rate", "large learning rate"),
 )
 q.wrong(
     "Momentum and the large rate are exchanged: momentum swings in curves over many steps, a large rate changes sides at every single step.",
-    _paths_exchanged("momentum", "large learning rate"),
+    arrangement.answer(3, "momentum", "large learning rate"),
 )
 q.wrong(
     "Adam and momentum are exchanged: Adam's first steps are equally long along both axes, momentum's follow the steeper one.",
-    _paths_exchanged("momentum", "Adam"),
+    arrangement.answer(3, "momentum", "Adam"),
 )
 q.wrong(
     "Momentum and the small learning rate are exchanged: without momentum the path creeps along the floor and never runs past the lowest point.",
-    _paths_exchanged("momentum", "small learning rate"),
+    arrangement.answer(3, "momentum", "small learning rate"),
 )
 q.wrong(
     "Adam and the small learning rate are exchanged: a small rate first falls down the steep side, Adam sets out along the diagonal.",
-    _paths_exchanged("Adam", "small learning rate"),
+    arrangement.answer(3, "Adam", "small learning rate"),
 )
 q.wrong(
     "Adam and the large learning rate are exchanged: a large rate jumps from wall to wall, Adam's path is a smooth curve.",
-    _paths_exchanged("Adam", "large learning rate"),
+    arrangement.answer(3, "Adam", "large learning rate"),
 )
 ### END HIDDEN TESTS
 

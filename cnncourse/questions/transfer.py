@@ -208,14 +208,7 @@ def _(x, mean, std):
 # %% ../../nbs/exercises/06_transfer.ipynb #c090f028
 which_run = {"number": 1, "A": ..., "B": ..., "C": ..., "D": ..., "E": ...}
 ### BEGIN SOLUTION
-which_run = {
-    "number": 1,
-    "A": "frozen",
-    "B": "two phases",
-    "C": "other scale",
-    "D": "large rate",
-    "E": "from scratch",
-}
+which_run = {"number": 1, "A": "frozen", "B": "large rate", "C": "two phases", "D": "other scale", "E": "from scratch"}
 ### END SOLUTION
 
 # %% ../../nbs/exercises/06_transfer.ipynb #260fdf01
@@ -241,9 +234,7 @@ def _curves(run, rng):  # accuracy on training and on validation pictures, (20,)
 RUNS = ("from scratch", "frozen", "two phases", "large rate", "other scale")
 
 
-def _run_of(number):  # which run each letter is
-    order = np.random.default_rng([6, number]).permutation(RUNS)
-    return dict(zip("ABCDE", order.tolist(), strict=True))
+arrangement = exercises.Arrangement(RUNS, salt=(6,))
 
 
 def runs(number):
@@ -257,7 +248,7 @@ def runs(number):
     with mpl.rc_context(figures.style()):
         figure = Figure(figsize=(8, 4.6), layout="constrained")
         axs, lines = figure.subplots(2, 3, sharex=True, sharey=True).ravel(), []
-        for ax, (letter, run) in zip(axs, _run_of(number).items(), strict=False):
+        for ax, (letter, run) in zip(axs, arrangement.of(number).items(), strict=False):
             train, val = _curves(run, rng)
             lines = [
                 *ax.plot(epochs, train, "--", color=figures.COLOURS["orange"], label="training"),
@@ -276,25 +267,6 @@ def runs(number):
     return figures.Drawing(figure, lines)
 
 
-def _run_taken_for(answer):  # for each run, what the learner called it: the same whatever the number
-    letters = _run_of(answer["number"])
-    return {
-        run: str(answer[letter]).strip().lower() for letter, run in sorted(letters.items(), key=lambda pair: pair[1])
-    }
-
-
-def _runs_mistaken(taken):
-    if unknown := sorted(set(taken.values()) - set(RUNS)):
-        return f"{', '.join(map(repr, RUNS))} were the names to choose from, {', '.join(map(repr, unknown))} came"
-    wrong = sum(run != name for run, name in taken.items())
-    return f"{wrong} of the 5 letters have the wrong run" if wrong else ""
-
-
-def _runs_exchanged(first, second):  # a wrong answer: two runs taken for one another
-    swap = {first: second, second: first}
-    return {"number": 3} | {letter: swap.get(run, run) for letter, run in _run_of(3).items()}
-
-
 q = sheet.question(
     "which_run",
     which_run,
@@ -307,22 +279,22 @@ q = sheet.question(
         "One panel is left, where the training pictures do well and the validation pictures stay at guessing all the time: the network sees them in another form than it was trained with.",
     ),
     why="Borrowed features give a head a quick start, and frozen ones soon give all they have. A second phase at a small learning rate can add to that; at a large rate its first steps can destroy what was borrowed. Where validation stays at guessing while training does well from the start, suspect the preparation of the pictures before anything else.",
-    use=_run_taken_for,
-    accept=_runs_mistaken,
+    use=arrangement.named,
+    accept=arrangement.mistaken,
 )
 for number in (2, 3, 4):
-    q.right({"number": number} | _run_of(number))
+    q.right(arrangement.answer(number))
 q.wrong(
     "Frozen and two phases are exchanged: a frozen backbone gives no more after the first epochs, a second phase brings a second rise.",
-    _runs_exchanged("frozen", "two phases"),
+    arrangement.answer(3, "frozen", "two phases"),
 )
 q.wrong(
     "From scratch and the large rate are exchanged: a run from scratch is near guessing at the start; a large rate first has what the head learnt, and loses it in the second phase.",
-    _runs_exchanged("from scratch", "large rate"),
+    arrangement.answer(3, "from scratch", "large rate"),
 )
 q.wrong(
     "From scratch and the other scale are exchanged: from scratch also the training pictures start near guessing. With pictures on another scale the training does well, and only the validation stays at guessing.",
-    _runs_exchanged("from scratch", "other scale"),
+    arrangement.answer(3, "from scratch", "other scale"),
 )
 ### END HIDDEN TESTS
 
