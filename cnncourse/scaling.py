@@ -335,7 +335,7 @@ def sgd(
     momentum: float = 0.0,  # share of the old velocity that is kept, 0 <= momentum < 1
     nesterov: bool = False,  # look one step ahead; needs momentum
 ) -> tuple[np.ndarray, np.ndarray]:
-    "One step of stochastic gradient descent: new weights and velocity, in PyTorch's form (Sutskever and others, 2013)."
+    "One step of stochastic gradient descent: new weights and velocity, in PyTorch's form: the learning rate multiplies the velocity."
     _check_rates(lr, momentum)
     if nesterov and momentum == 0:
         raise ValueError("expected a momentum above 0 for nesterov=True, received momentum=0")

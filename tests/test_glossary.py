@@ -19,7 +19,7 @@ HANGUL = re.compile(r"[가-힣]")
 @pytest.mark.parametrize("word", WORDS, ids=lambda word: word["english"])
 def test_each_word_is_complete(word):
     assert re.search(r"[A-Za-z]", word["english"]) and not HANGUL.search(word["english"])
-    assert HANGUL.search(word["korean"])
+    assert HANGUL.search(word["korean"]) and all(map(HANGUL.search, filter(None, word["also"].split(", "))))
     assert word["meaning"].endswith(".") and ". " not in word["meaning"], "a meaning is one sentence"
     assert None not in word, "a comma in a field that is not quoted"
 
@@ -28,6 +28,10 @@ def test_each_word_is_complete(word):
 def test_no_word_stands_twice(language):
     words = Counter(part for word in WORDS for part in word[language].casefold().split(", "))
     assert [word for word, count in words.items() if count > 1] == []
+
+
+def test_what_else_is_said_is_another_word():
+    assert [w["english"] for w in WORDS if set(w["also"].split(", ")) & set(w["korean"].split(", "))] == []
 
 
 def test_words_are_in_the_order_of_the_alphabet():
@@ -50,7 +54,7 @@ def test_links_of_written_lessons_exist():
 @pytest.mark.parametrize("lesson", curriculum.written(LESSONS))
 def test_korean_words_of_a_lesson_stand_in_the_glossary(lesson):
     phrase = re.compile(r"[가-힣]+(?:[ -][가-힣]+)*")
-    known = {found for word in WORDS for found in phrase.findall(word["korean"])}
+    known = {found for word in WORDS for found in phrase.findall(f"{word['korean']}, {word['also']}")}
     cells = nbformat.read(LESSONS / f"{lesson}.ipynb", as_version=4).cells
     used = {found for cell in cells if cell.cell_type == "markdown" for found in phrase.findall(cell.source)}
     assert used <= known, f"not in nbs/glossary.csv: {', '.join(sorted(used - known))}"
