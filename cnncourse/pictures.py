@@ -21,20 +21,18 @@ import numpy as np
 
 # %% ../nbs/api/pictures.ipynb #1cb94f67
 class PictureError(ValueError):
-    "A picture, a mask or a folder that cannot be read: the message names it, and `reason` says why."
+    "A picture, a mask or a folder that cannot be read: one sentence that names it."
 
     def __init__(
         self,
-        name,  # of the file or folder
-        reason: str,  # why, without the name
-        what: str = "cannot be read as a picture",
+        message: str,  # the sentence
+        reason: str = "",  # why, without the name
     ):
-        super().__init__(name, reason, what)
-        self.reason = reason
+        super().__init__(message, reason)
+        self.reason = reason or message
 
     def __str__(self):
-        name, reason, what = self.args
-        return f"{shown(name)} {what}: {reason}"
+        return self.args[0]
 
 
 def shown(
@@ -260,8 +258,8 @@ def _with_form(image, form, codec=None):
 
 def _both_halves(image, again, form, codec=None):
     "Colours with 16 bits a channel: `(h, w, c)` uint16."
-    lower = np.asarray(_with_form(again(), _OTHER_HALF[form], codec), np.uint16)
-    return (np.asarray(_with_form(image, form, codec), np.uint16) << 8) + lower
+    upper = np.asarray(_with_form(image, form, codec), np.uint16)  # first: both read one open file
+    return (upper << 8) + np.asarray(_with_form(again(), _OTHER_HALF[form], codec))
 
 
 def _wide(image, again):
@@ -287,7 +285,10 @@ def _wide(image, again):
         raise ValueError("32 bits a pixel have no fixed range; save it with 8 or 16")
     return None
 
-# %% ../nbs/api/pictures.ipynb #f47bfb9b
+# %% ../nbs/api/pictures.ipynb #a5c6be76
+_STEPS = {"L;2": 85, "L;4": 17}  # of greys with 2 and 4 bits
+
+
 def _on_white(x, top, key):
     "Pixels `(h, w, c)` with an alpha channel, or with a colour `key` for what is transparent, as floats on white."
     x = np.minimum(x, top) / np.float64(top)
@@ -303,7 +304,8 @@ def _plain(image):
     "A Pillow image of any mode with 8 bits a channel as one in mode L or RGB."
     from PIL import Image
 
-    image = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode))
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     gray = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -320,7 +322,7 @@ _TURNS = {  # the eight ways to hold a camera (EXIF): rows and columns swapped, 
 
 
 def _turn_of(image):
-    "How the pixels have to be turned; Pillow turns those of a TIFF by itself."
+    "How the pixels have to be turned; Pillow turns those of a TIFF by itself. It decodes a PNG, where this may stand at the end."
     found = 1 if image.format == "TIFF" else image.getexif().get(0x0112, 1)
     return _TURNS.get(found if isinstance(found, int) else 1, _TURNS[1])
 
@@ -332,8 +334,11 @@ def _upright(x, turn):
 
 # %% ../nbs/api/pictures.ipynb #48928ac3
 def _decode(image, again, gray):
-    "Pixels `(c, h, w)`: uint8, or float64 from 0 to 1 where there are 16 bits a channel."
-    wide, key = _wide(image, again), image.info.get("transparency")
+    "Pixels `(h, w, c)`: uint8, or float64 from 0 to 1 where there are 16 bits a channel."
+    key, form = image.info.get("transparency"), image.tile[0].args if again and image.tile else ""
+    if isinstance(key, int) and form in _STEPS:
+        image.info["transparency"] = key * _STEPS[form]  # Pillow spreads the greys over 0 to 255, but not this one
+    wide = _wide(image, again)
     if wide is None:
         image = _plain(image) if gray is None else _plain(image).convert("L" if gray else "RGB")
         x = np.asarray(image)
@@ -371,8 +376,8 @@ def read_picture(
     with _reasons(file), _opened(file) as (image, again):
         if size is not None and again:
             image.draft(None, (max(size), max(size)))  # a large JPEG is decoded at a half, quarter or eighth
-        turn = _turn_of(image)
-        x = np.ascontiguousarray(_upright(_decode(image, again, gray), turn).transpose(2, 0, 1))
+        x = _decode(image, again, gray)
+        x = np.ascontiguousarray(_upright(x, _turn_of(image)).transpose(2, 0, 1))
     x = _as_dtype(x, dtype) if x.dtype != np.uint8 else x
     return _as_dtype(to_size(x, size, how), dtype)
 
@@ -384,7 +389,7 @@ def _reasons(file, what="cannot be read as a picture"):
     try:
         yield
     except Exception as error:
-        raise PictureError(name, _reason(error), what) from None
+        raise PictureError(f"{shown(name)} {what}: {_reason(error)}", _reason(error)) from None
 
 
 def _reason(error):
@@ -403,9 +408,10 @@ def picture_shape(
 ) -> tuple[int, int, int]:  # channels (1 or 3), height, width: as `read_picture` gives them
     "The shape of the picture in a file, upright, from the head of the file alone."
     with _reasons(file), _opened(file) as (image, _):
-        turned, gray = _turn_of(image)[0], image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
+        gray = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
         gray = gray or any(tile.args == "LA;16B" for tile in getattr(image, "tile", ()))
-        return (1 if gray else 3, *(image.size if turned else image.size[::-1]))
+        size = image.size if _turn_of(image)[0] else image.size[::-1]
+    return (1 if gray else 3, *size)
 
 # %% ../nbs/api/pictures.ipynb #7e0f0a1c
 _MOST_LABELS = 31  # a mask with values up to this holds labels, not greys
@@ -430,12 +436,7 @@ def _mask_values(image, again):
             places if colours.max() == colours.min() else colours.max(axis=-1)
         )  # a palette of one colour says nothing
     if image.has_transparency_data or image.mode in ("La", "RGBa"):
-        premultiplied = image.mode in ("La", "RGBa")
-        pixels = np.asarray(
-            image.convert({"La": "LA"}.get(image.mode, "RGBA")).convert("RGBA")
-            if premultiplied
-            else image.convert("RGBA")
-        )
+        pixels = np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
         alpha, colour = pixels[..., 3], pixels[..., :3].max(axis=-1)
         painted = colour[alpha > 0]
         one_colour = painted.size == 0 or painted.min() == painted.max()
@@ -473,8 +474,8 @@ def read_mask(
     if how not in HOWS:
         raise ValueError(f"how should be one of {', '.join(HOWS)}, not {how!r}")
     with _reasons(file, "cannot be read as a mask"), _opened(file) as (image, again):
-        turn, values = _turn_of(image), _mask_values(image, again)
-        mask = np.ascontiguousarray(_upright(_is_set(values), turn))
+        mask = _is_set(_mask_values(image, again))
+        mask = np.ascontiguousarray(_upright(mask, _turn_of(image)))
         if not (mask.any() or empty):
             raise ValueError("it is empty, all 0: no pixel of the defect or object is marked")
         if shape is not None and mask.shape != shape:
@@ -534,16 +535,13 @@ def list_pictures(
     "The picture files of a folder, and of the folders in it, as paths below it."
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise PictureError(folder, "there is no such folder", "cannot be looked through")
+        raise PictureError(f"There is no folder {shown(folder)}.")
     files, unread = _look(folder, Path(), _above(folder))
     if Path() in unread:
-        raise PictureError(folder, unread[Path()], "cannot be looked through")
+        raise PictureError(f"{shown(folder)}: {unread[Path()]}.", unread[Path()])
     return sorted(files, key=_key), {path: unread[path] for path in sorted(unread, key=_key)}
 
-# %% ../nbs/api/pictures.ipynb #27b6185a
-_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"}
-
-
+# %% ../nbs/api/pictures.ipynb #637610bb
 class Tree(NamedTuple):
     "A folder with one folder of pictures for each class."
 
@@ -554,77 +552,117 @@ class Tree(NamedTuple):
 
 
 def _check_classes(classes):
-    "Names of classes as a tuple, each once."
-    names = None if classes is None else () if isinstance(classes, str) else tuple(classes)
-    if names is None:
+    "Names of classes as a tuple, each once; None stays None."
+    if classes is None:
         return None
+    names = () if isinstance(classes, str) else tuple(classes)
     if not names or not all(isinstance(name, str) for name in names) or len(set(map(shown, names))) < len(names):
-        raise ValueError(f"classes should be different names of folders, such as ('cat', 'dog'), not {classes!r}")
+        raise ValueError(f"classes should be different names of folders, such as ('cat', 'dog'), not {classes!r}.")
     return tuple(map(shown, names))
 
 
 def _folders(path):
     "The folders in a folder, by name, and whether it holds pictures itself."
-    entries = [p for p in path.iterdir() if not is_hidden(p.name)]
-    inside = sorted((p for p in entries if p.is_dir()), key=_key)
-    return inside, any(p.is_file() and kind_reason(p.name) is None for p in entries)
+    entries = [entry for entry in path.iterdir() if not is_hidden(entry.name)]
+    inside = sorted((entry for entry in entries if entry.is_dir()), key=_key)
+    return inside, any(kind_reason(entry.name) is None for entry in entries if entry not in inside)
+
+# %% ../nbs/api/pictures.ipynb #caa63fb3
+_TO_LEARN = ("train", "training")
+_PARTS = (*_TO_LEARN, "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
 
 
 def _meant(path):
-    "The first folder below `path` that holds more than one folder, or pictures."
+    "The folder at or below `path` that a user may have meant: the first that is not a mere wrapping, or its `train`."
     inside, pictures = _folders(path)
     while len(inside) == 1 and not pictures:
         path = inside[0]
         inside, pictures = _folders(path)
-    if {shown(p.name).lower() for p in inside} & {"train", "training"}:
-        return next(p for p in inside if shown(p.name).lower() in ("train", "training"))
-    return path
+    return next((folder for folder in inside if shown(folder.name).lower() in _TO_LEARN), path)
 
 
 def _check_level(path, files, names):
-    "Refuse a folder above or below the one with a folder for each class."
-    parts = [_key(file) for file in files]
+    "Refuse a folder that lies above the one with a folder for each class."
+    parts, head = [_key(file) for file in files], f"{shown(path)} is a folder too high"
     inside = {name: {part[1] for part in parts if part[0] == name and len(part) > 2} for name in names}
-    direct = {part[0] for part in parts if len(part) == 2}
-    halves = [name for name in names if name.lower() in _PARTS]
-    same = len(names) > 1 and not direct and len(set(map(frozenset, inside.values()))) == 1
-    if len(halves) > 1 or same:
-        first = next((name for name in names if name.lower() in ("train", "training")), names[0])
-        what = "parts of a data set" if halves else f"the same folders ({', '.join(sorted(inside[first])[:3])}) in each"
-        raise PictureError(path, f"it holds {', '.join(names[:4])}, {what}, not one folder for each class: point at {path / first}"
-            + ("" if halves else f", or say classes={names!r} if these are the classes"), "is the wrong folder")  # fmt: skip
-    if len(names) == 1 and not direct and _meant(path).name != "" and len(_folders(_meant(path))[0]) > 1:
+    flat = {part[0] for part in parts if len(part) == 2}  # classes that hold pictures themselves
+    if sum(name.lower() in _PARTS for name in names) > 1:
+        first = next((name for name in names if name.lower() in _TO_LEARN), names[0])
         raise PictureError(
-            path,
-            f"its only folder {names[0]!r} holds folders, not pictures: point at {_meant(path)}",
-            "is the wrong folder",
+            f"{head}: it holds {' and '.join(names[:3])}, not the classes; point at {shown(path / first)}."
         )
+    if len(names) > 1 and not flat and len(set(map(frozenset, inside.values()))) == 1:
+        same = ", ".join(sorted(inside[names[0]])[:3])
+        raise PictureError(f"{head}: {' and '.join(names[:3])} hold the same folders ({same}); point at "
+            f"{shown(path / names[0])}, or say classes={tuple(names)!r} if these are the classes.")  # fmt: skip
+    if len(names) == 1 and not flat and len(_folders(meant := _meant(path))[0]) > 1:
+        raise PictureError(f"{head}: its one folder {names[0]!r} holds folders, not pictures; point at {shown(meant)}.")
 
-# %% ../nbs/api/pictures.ipynb #7ea695cd
-def _empty(path, name, unread):
-    "The error for a class without pictures."
-    below = [(file, why) for file, why in unread.items() if _key(file)[0] == name]
+# %% ../nbs/api/pictures.ipynb #48107e04
+def _hollow(path, name, unread):
+    "The sentence for a class without pictures."
+    below = {file: why for file, why in unread.items() if _key(file)[0] == name}
+    head = f"The folder {name!r} in {shown(path)} holds no pictures"
     if not below:
-        return PictureError(
-            path, f"the folder {name!r} in it holds no pictures; fill it or remove it", "cannot be read"
-        )
-    file, why = below[0]
-    count = f"none of {len(below)} files" if len(below) > 1 else "not the one entry"
-    return PictureError(
-        path,
-        f"the folder {name!r} in it holds no pictures that are read, {count}; {shown(file)}: {why}",
-        "cannot be read",
-    )
+        return f"{head}; fill it or remove it."
+    file, why = next(iter(below.items()))
+    return f"{head} that can be read: {shown(file)}: {why} ({len(below)} in all)."
 
 
 def _nothing(path, unread):
-    "The error for a folder in which no class has a picture."
+    "The sentence for a folder in which no class has a picture."
+    head = f"{shown(path)} holds no folders of pictures"
     if _folders(path)[1]:
-        return f"it holds no folders of pictures, but pictures: point at the folder above, {path.resolve().parent}, if that has a folder for each class"
+        return f"{head}, but pictures; point at the folder above, if that holds a folder for each class."
     if unread:
         file, why = next(iter(unread.items()))
-        return f"it holds no folders of pictures that are read; {shown(file)}: {why}"
-    return "it holds no folders of pictures; put those of each class into a folder of its own"
+        return f"{head} that can be read: {shown(file)}: {why} ({len(unread)} in all)."
+    return f"{head}; put those of each class into a folder of its own."
+
+
+def _agreed(path, files, names, classes, unread):
+    "The classes of a tree with folders `names`, in the order of the labels, after all checks."
+    filled = {_key(file)[0] for file in files}
+    if not files:
+        raise PictureError(_nothing(path, unread))
+    for name in names:
+        if classes is not None and name not in classes:
+            raise PictureError(
+                f"The folder {name!r} in {shown(path)} is not among {classes=!r}; add it, or move it away."
+            )
+        if name not in filled and (classes is None or any(_key(file)[0] == name for file in unread)):
+            raise PictureError(_hollow(path, name, unread))
+    if classes is None:
+        _check_level(path, files, names)
+        if len(names) == 1:
+            raise PictureError(f"{shown(path)} holds one class only, {names[0]!r}; a classifier needs a folder for each of "
+                f"two or more. If one is meant, say classes=({names[0]!r},).")  # fmt: skip
+        return tuple(names)
+    missing = ", ".join(repr(name) for name in classes if name not in filled)
+    if missing:
+        warnings.warn(f"{shown(path)} holds no pictures of {missing}; the labels stay those of classes=", stacklevel=4)
+    return classes
+
+# %% ../nbs/api/pictures.ipynb #2f0ed13d
+def _look_everywhere(path):
+    "The folders of the classes, all pictures in them, and what is not read with the reason; sorted."
+    above, files, unread = _above(path), [], {}
+    try:
+        inside, _ = _folders(path)
+        beside = [entry for entry in path.iterdir() if entry not in inside and not is_hidden(entry.name)]
+    except OSError as error:
+        raise PictureError(f"{shown(path)} cannot be opened: {_reason(error)}.") from None
+    for folder in inside:
+        mark, below = os.stat(folder), folder.relative_to(path)
+        if (mark.st_dev, mark.st_ino) in above:
+            unread[below] = "the link leads to a folder above"
+            continue
+        found, left = _look(path, below, above | {(mark.st_dev, mark.st_ino)})
+        files += found
+        unread |= left
+    unread |= {entry.relative_to(path): "it lies beside the folders of the classes, not in one" for entry in beside}
+    names = list(dict.fromkeys(shown(folder.name) for folder in inside))
+    return names, sorted(files, key=_key), {file: unread[file] for file in sorted(unread, key=_key)}
 
 
 def picture_tree(
@@ -635,63 +673,15 @@ def picture_tree(
     path, classes = Path(path).expanduser(), _check_classes(classes)
     if not path.is_dir():
         raise PictureError(
-            path,
-            "there is no folder of that name; give the one that holds a folder of pictures for each class",
-            "cannot be read",
+            f"There is no folder {shown(path)}; give the folder that holds one folder of pictures for each class."
         )
-    above, files, unread = _above(path), [], {}
-    try:
-        inside, _ = _folders(path)
-        beside = [p for p in path.iterdir() if p not in inside and not is_hidden(p.name)]
-    except OSError as error:
-        raise PictureError(path, _reason(error), "cannot be read") from None
-    unread |= {p.relative_to(path): "it lies beside the folders of the classes, not in one" for p in beside}
-    for folder in inside:
-        mark = os.stat(folder)
-        found, left = _look(path, folder.relative_to(path), above | {(mark.st_dev, mark.st_ino)})
-        files += found
-        unread |= left
-    files, unread = sorted(files, key=_key), {p: unread[p] for p in sorted(unread, key=_key)}
-    names = list(dict.fromkeys(shown(folder.name) for folder in inside))  # sorted, in one Unicode form
-    if not files:
-        raise PictureError(path, _nothing(path, unread), "cannot be read")
+    names, files, unread = _look_everywhere(path)
     classes = _agreed(path, files, names, classes, unread)
     place = {name: label for label, name in enumerate(classes)}
     y = np.array([place[_key(file)[0]] for file in files], np.int64)
     return Tree(files, y, classes, tuple((shown(file), why) for file, why in unread.items()))
 
-# %% ../nbs/api/pictures.ipynb #7b4f9774
-def _agreed(path, files, names, classes, unread):
-    "The classes of a tree, in the order of the labels, after all checks."
-    filled = {_key(file)[0] for file in files}
-    if classes is None:
-        _check_level(path, files, [name for name in names if name in filled])
-    strange = [name for name in names if classes is not None and name not in classes]
-    if strange:
-        raise PictureError(
-            path,
-            f"the folder {strange[0]!r} in it is not among classes={classes!r}: name it there, or move it away",
-            "cannot be read",
-        )
-    hollow = [name for name in names if name not in filled]
-    for name in hollow:
-        if classes is None or any(_key(file)[0] == name for file in unread):
-            raise _empty(path, name, unread)
-    if classes is None and len(names) < 2:
-        raise PictureError(
-            path,
-            f"it holds one class only, {names[0]!r}; a classifier needs a folder for each of two or more (one is meant? Say classes=({names[0]!r},))",
-            "cannot be read",
-        )
-    missing = [name for name in classes or () if name not in filled]
-    if missing:
-        warnings.warn(
-            f"{shown(path)} holds no pictures of {', '.join(map(repr, missing))}; the labels stay as classes= says",
-            stacklevel=4,
-        )
-    return tuple(names) if classes is None else classes
-
-# %% ../nbs/api/pictures.ipynb #9fe782cf
+# %% ../nbs/api/pictures.ipynb #d020fb83
 _ROUNDING = 0.5  # pixels that a box may reach outside: it is clipped
 
 
@@ -720,11 +710,8 @@ def check_boxes(
         _refuse_box(boxes, np.zeros(len(boxes), bool), "looks like shares of the picture: multiply by width and height")
     limit = np.array([width, height, width, height])
     inside = f"must lie in the picture, 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
-    _refuse_box(
-        boxes,
-        (boxes[:, :2] < boxes[:, 2:]).all(axis=1),
-        f"{inside}: are two corners swapped, or is it x, y, width, height?",
-    )
+    swapped = f"{inside}: are two corners swapped, or is it x, y, width, height?"
+    _refuse_box(boxes, (boxes[:, :2] < boxes[:, 2:]).all(axis=1), swapped)
     _refuse_box(boxes, ((boxes >= -_ROUNDING) & (boxes <= limit + _ROUNDING)).all(axis=1), inside)
     clipped = np.clip(boxes, 0, limit)
     _refuse_box(boxes, (clipped[:, :2] < clipped[:, 2:]).all(axis=1), inside)
