@@ -143,22 +143,32 @@ def _place(shape, size, how):
     left, top = (w - part_w) / 2, (h - part_h) / 2
     return _Place((left, top, left + part_w, top + part_h), size, (0, 0))
 
-# %% ../nbs/api/pictures.ipynb #c5a84bff
-def _resized(picture, place, size):
-    "A picture `(c, h, w)`, uint8 or floats, brought to `size`."
+# %% ../nbs/api/pictures.ipynb #36ded144
+def _scaled(images, size, how):
+    "Pillow images of one shape, the channels of a picture or all in one, as an array `(c, h, w)` of `size`."
     from PIL import Image
 
-    out = np.zeros((len(picture), *size), picture.dtype)
-    (top, left), (height, width) = place.start, place.size
+    place = _place(images[0].size[::-1], size, how)
+    new = [np.asarray(image.resize(place.size[::-1], Image.Resampling.BICUBIC, place.box)) for image in images]
+    new = _channels_first(new[0]) if len(new) == 1 else np.stack(new)
+    new = new if new.dtype == np.uint8 else np.clip(new, 0, 1)  # bicubic curves swing beyond the edges
+    (top, left), bottom, right = place.start, size[0] - place.size[0], size[1] - place.size[1]
+    return np.pad(new, ((0, 0), (top, bottom - top), (left, right - left))) if how == "pad" else new
+
+
+def _channels_first(pixels):
+    "Pixels `(h, w)` or `(h, w, c)` as `(c, h, w)`."
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _images(picture):
+    "A picture `(c, h, w)` as Pillow images: one in colour, or one for each channel."
+    from PIL import Image
+
     if picture.dtype == np.uint8 and len(picture) == 3:
-        images = [Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))]
-    else:
-        kind = np.uint8 if picture.dtype == np.uint8 else np.float32
-        images = [Image.fromarray(np.ascontiguousarray(plane, kind)) for plane in picture]
-    new = [np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, place.box)) for image in images]
-    new = new[0].transpose(2, 0, 1) if new[0].ndim == 3 else np.stack(new)
-    out[:, top : top + height, left : left + width] = new if new.dtype == np.uint8 else np.clip(new, 0, 1)
-    return out
+        return [Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0)))]
+    kind = np.uint8 if picture.dtype == np.uint8 else np.float32
+    return [Image.fromarray(np.ascontiguousarray(plane, kind)) for plane in picture]
 
 
 def to_size(
@@ -175,11 +185,11 @@ def to_size(
     if size is None or check_size(size) == x.shape[-2:]:
         return x
     x, size = check_unit(x), check_size(size)
-    place = _place(x.shape[-2:], size, how)
-    if x.ndim == 3:
-        return _resized(x, place, size)
-    new = [_resized(picture, place, size) for picture in x]
-    return np.stack(new) if new else np.empty((*x.shape[:2], *size), x.dtype)
+    batch = x[None] if x.ndim == 3 else x
+    new = np.empty((*batch.shape[:2], *size), x.dtype)
+    for old, place in zip(batch, new, strict=True):
+        place[:] = _scaled(_images(old), size, how)
+    return new[0] if x.ndim == 3 else new
 
 # %% ../nbs/api/pictures.ipynb #71f9a3fe
 @contextmanager
@@ -309,10 +319,14 @@ def _plain(image):
     gray = image.mode in ("1", "L", "LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    elif not gray:
-        image = image.convert("RGB")
-    return image.convert("L") if gray else image
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")  # from which a grey is exact
+    return _in_mode(image, "L" if gray else "RGB")
+
+
+def _in_mode(image, mode):
+    "A Pillow image in another mode; converting one to its own mode would copy it."
+    return image if image.mode == mode else image.convert(mode)
 
 
 _TURNS = {  # the eight ways to hold a camera (EXIF): rows and columns swapped, then rows and columns turned round
@@ -332,22 +346,29 @@ def _upright(x, turn):
     swapped, down, right = turn
     return (x.swapaxes(0, 1) if swapped else x)[::down, ::right]
 
-# %% ../nbs/api/pictures.ipynb #48928ac3
+# %% ../nbs/api/pictures.ipynb #0dd444fa
+def _wide_picture(wide, key, gray):
+    "Pixels `(h, w, c)`, floats from 0 to 1, of a picture with 16 bits a channel."
+    x = _on_white(*wide, key)
+    x = (x @ (0.299, 0.587, 0.114))[..., None] if gray and x.shape[-1] == 3 else x
+    return x.repeat(3, axis=-1) if gray is False and x.shape[-1] == 1 else x
+
+
 def _decode(image, again, gray):
-    "Pixels `(h, w, c)`: uint8, or float64 from 0 to 1 where there are 16 bits a channel."
+    "A Pillow image with 8 bits a channel, or pixels `(h, w, c)`, floats from 0 to 1, where there are 16; both upright."
+    from PIL import Image
+
     key, form = image.info.get("transparency"), image.tile[0].args if again and image.tile else ""
     if isinstance(key, int) and form in _STEPS:
         image.info["transparency"] = key * _STEPS[form]  # Pillow spreads the greys over 0 to 255, but not this one
     wide = _wide(image, again)
-    if wide is None:
-        image = _plain(image) if gray is None else _plain(image).convert("L" if gray else "RGB")
-        x = np.asarray(image)
-        x = x[..., None] if x.ndim == 2 else x
-    else:
-        x = _on_white(*wide, key)
-        x = (x @ (0.299, 0.587, 0.114))[..., None] if gray and x.shape[-1] == 3 else x
-        x = x.repeat(3, axis=-1) if gray is False and x.shape[-1] == 1 else x
-    return x
+    if wide is not None:
+        return _upright(_wide_picture(wide, key, gray), _turn_of(image))
+    plain = _plain(image) if gray is None else _in_mode(_plain(image), "L" if gray else "RGB")
+    turn = _turn_of(image)
+    if turn == _TURNS[1]:
+        return plain
+    return Image.fromarray(np.ascontiguousarray(_upright(np.asarray(plain), turn)))
 
 
 def _as_dtype(x, dtype):
@@ -376,10 +397,12 @@ def read_picture(
     with _reasons(file), _opened(file) as (image, again):
         if size is not None and again:
             image.draft(None, (max(size), max(size)))  # a large JPEG is decoded at a half, quarter or eighth
-        x = _decode(image, again, gray)
-        x = np.ascontiguousarray(_upright(x, _turn_of(image)).transpose(2, 0, 1))
-    x = _as_dtype(x, dtype) if x.dtype != np.uint8 else x
-    return _as_dtype(to_size(x, size, how), dtype)
+        picture = _decode(image, again, gray)
+        if isinstance(picture, np.ndarray):
+            return to_size(_as_dtype(_channels_first(picture), dtype), size, how)
+        if size is None or size == picture.size[::-1]:
+            return _as_dtype(_channels_first(np.array(picture)), dtype)
+        return _as_dtype(_scaled([picture], size, how), dtype)
 
 # %% ../nbs/api/pictures.ipynb #b687421c
 @contextmanager
