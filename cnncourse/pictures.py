@@ -81,9 +81,9 @@ def check_unit(
     if x.dtype.kind != "f":
         hint = "; divide bytes by 255.0" if x.dtype.kind in "iu" else ""
         raise ValueError(f"{what}: expected {kinds}, received {x.dtype}{hint}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{what}: expected finite values, received {np.sum(~np.isfinite(x))} that are NaN or infinite")
     low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+    if not np.isfinite([low, high]).all():
+        raise ValueError(f"{what}: expected finite values, received {np.sum(~np.isfinite(x))} that are NaN or infinite")
     slack = max(1e-6, 8 * float(np.finfo(x.dtype).eps))
     if low < -slack or high > 1 + slack:
         raise ValueError(f"{what}: expected {kinds}, received {low:.8g}..{high:.8g}; {_why_outside(low, high)}")
@@ -724,16 +724,19 @@ def check_boxes(
     try:
         boxes = np.asarray(boxes, np.float64)
     except (TypeError, ValueError):
-        raise ValueError("boxes must be numbers (k, 4): x1, y1, x2, y2") from None
+        raise ValueError("boxes must be numbers (k, 4), rows (x1, y1, x2, y2) in pixels") from None
     boxes = boxes.reshape(-1, 4) if boxes.size == 0 or boxes.shape == (4,) else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes must be (k, 4): x1, y1, x2, y2; got shape {boxes.shape}")
-    _refuse_box(boxes, np.isfinite(boxes).all(axis=1), "holds NaN or an infinite number")
+        raise ValueError(f"boxes must be (k, 4), rows (x1, y1, x2, y2) in pixels; got shape {boxes.shape}")
+    ordered = "x1 < x2 and y1 < y2"
+    _refuse_box(
+        boxes, np.isfinite(boxes).all(axis=1), f"holds NaN or an infinite number; it needs {ordered}, in pixels"
+    )
     if len(boxes) and boxes.max() <= 1 and max(height, width) > 1:
         _refuse_box(boxes, np.zeros(len(boxes), bool), "looks like shares of the picture: multiply by width and height")
     limit = np.array([width, height, width, height])
     inside = f"must lie in the picture, 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
-    swapped = f"{inside}: are two corners swapped, or is it x, y, width, height?"
+    swapped = f"must lie in the picture, with {ordered}: are two corners swapped, or is it x, y, width, height?"
     _refuse_box(boxes, (boxes[:, :2] < boxes[:, 2:]).all(axis=1), swapped)
     _refuse_box(boxes, ((boxes >= -_ROUNDING) & (boxes <= limit + _ROUNDING)).all(axis=1), inside)
     clipped = np.clip(boxes, 0, limit)
