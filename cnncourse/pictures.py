@@ -143,15 +143,23 @@ def _place(shape, size, how):
     left, top = (w - part_w) / 2, (h - part_h) / 2
     return _Place((left, top, left + part_w, top + part_h), size, (0, 0))
 
-# %% ../nbs/api/pictures.ipynb #36ded144
-def _scaled(images, size, how):
-    "Pillow images of one shape, the channels of a picture or all in one, as an array `(c, h, w)` of `size`."
+# %% ../nbs/api/pictures.ipynb #f1c5f5ab
+def _scale(image, place):
+    "A Pillow image at its new size, as an array; floats are clipped after each direction, as Pillow does with bytes."
     from PIL import Image
 
+    (left, top, right, bottom), (h, w), how = place.box, place.size, Image.Resampling.BICUBIC
+    if image.mode != "F":
+        return np.asarray(image.resize((w, h), how, place.box))
+    across = np.clip(image.resize((w, image.height), how, (left, 0, right, image.height)), 0, 1)
+    return np.clip(Image.fromarray(across).resize((w, h), how, (0, top, w, bottom)), 0, 1)
+
+
+def _scaled(images, size, how):
+    "Pillow images of one shape, the channels of a picture or all in one, as an array `(c, h, w)` of `size`."
     place = _place(images[0].size[::-1], size, how)
-    new = [np.asarray(image.resize(place.size[::-1], Image.Resampling.BICUBIC, place.box)) for image in images]
+    new = [_scale(image, place) for image in images]
     new = _channels_first(new[0]) if len(new) == 1 else np.stack(new)
-    new = new if new.dtype == np.uint8 else np.clip(new, 0, 1)  # bicubic curves swing beyond the edges
     (top, left), bottom, right = place.start, size[0] - place.size[0], size[1] - place.size[1]
     return np.pad(new, ((0, 0), (top, bottom - top), (left, right - left))) if how == "pad" else new
 
@@ -519,7 +527,7 @@ def _look(root, top, seen):
         below = waiting.pop()
         try:
             with os.scandir(root / below) as entries:
-                found = [entry for entry in entries if not is_hidden(entry.name)]
+                found = sorted((e for e in entries if not is_hidden(e.name)), key=lambda e: shown(e.name))
         except OSError as error:
             unread[below] = f"the folder cannot be opened: {_reason(error)}"
             continue
