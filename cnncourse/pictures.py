@@ -143,23 +143,15 @@ def _place(shape, size, how):
     left, top = (w - part_w) / 2, (h - part_h) / 2
     return _Place((left, top, left + part_w, top + part_h), size, (0, 0))
 
-# %% ../nbs/api/pictures.ipynb #f1c5f5ab
-def _scale(image, place):
-    "A Pillow image at its new size, as an array; floats are clipped after each direction, as Pillow does with bytes."
-    from PIL import Image
-
-    (left, top, right, bottom), (h, w), how = place.box, place.size, Image.Resampling.BICUBIC
-    if image.mode != "F":
-        return np.asarray(image.resize((w, h), how, place.box))
-    across = np.clip(image.resize((w, image.height), how, (left, 0, right, image.height)), 0, 1)
-    return np.clip(Image.fromarray(across).resize((w, h), how, (0, top, w, bottom)), 0, 1)
-
-
+# %% ../nbs/api/pictures.ipynb #36ded144
 def _scaled(images, size, how):
     "Pillow images of one shape, the channels of a picture or all in one, as an array `(c, h, w)` of `size`."
+    from PIL import Image
+
     place = _place(images[0].size[::-1], size, how)
-    new = [_scale(image, place) for image in images]
+    new = [np.asarray(image.resize(place.size[::-1], Image.Resampling.BICUBIC, place.box)) for image in images]
     new = _channels_first(new[0]) if len(new) == 1 else np.stack(new)
+    new = new if new.dtype == np.uint8 else np.clip(new, 0, 1)  # bicubic curves swing beyond the edges
     (top, left), bottom, right = place.start, size[0] - place.size[0], size[1] - place.size[1]
     return np.pad(new, ((0, 0), (top, bottom - top), (left, right - left))) if how == "pad" else new
 
@@ -532,25 +524,28 @@ def _look(root, top, seen):
             unread[below] = f"the folder cannot be opened: {_reason(error)}"
             continue
         for entry in found:
-            path = below / entry.name
-            try:
-                mode = os.stat(entry.path)
-            except OSError as error:
-                unread[path] = f"it cannot be opened: {_reason(error)}"
-                continue
-            if stat.S_ISDIR(mode.st_mode):
-                if (mode.st_dev, mode.st_ino) in seen:
-                    unread[path] = "the link leads to a folder that is read already, or that lies above"
-                else:
-                    seen.add((mode.st_dev, mode.st_ino))
-                    waiting.append(path)
-            elif not stat.S_ISREG(mode.st_mode):
-                unread[path] = "it is a pipe or a device, not a file"
-            elif kind_reason(entry.name):
-                unread[path] = kind_reason(entry.name)
+            path, (what, why) = below / entry.name, _what_is(entry.path, seen)
+            if what == "unread":
+                unread[path] = why
             else:
-                files.append(path)
+                (waiting if what == "folder" else files).append(path)
     return files, unread
+
+
+def _what_is(path, seen):
+    "A folder that was not `seen` yet, a picture, or unread with the reason."
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        return "unread", f"it cannot be opened: {_reason(error)}"
+    mark, why = (found.st_dev, found.st_ino), kind_reason(path)
+    if stat.S_ISDIR(found.st_mode) and mark not in seen:
+        seen.add(mark)
+        return "folder", None
+    if stat.S_ISDIR(found.st_mode):
+        return "unread", "the link leads to a folder that is read already, or that lies above"
+    why = why if stat.S_ISREG(found.st_mode) else "it is a pipe or a device, not a file"
+    return "unread" if why else "picture", why
 
 
 def _above(root):

@@ -385,7 +385,10 @@ def test_files_and_arrays_bytes_and_floats_get_their_size_alike(h, w, height, wi
         theirs = ImageOps.fit(Image.fromarray(plane), (width, height), Image.Resampling.BICUBIC)
         assert np.abs(np.asarray(theirs).astype(int) - new).max() <= 1
     floats = to_size(x / np.float32(255), (height, width))
-    assert floats.dtype == np.float32 and np.abs(floats * 255 - small).max() <= 1.5  # bytes are rounded twice
+    assert floats.dtype == np.float32 and floats.min() >= 0 and floats.max() <= 1
+    soft = np.clip(x, 100, 140)  # nothing swings beyond the ends, where bytes are clipped between two steps
+    near = to_size(soft / np.float32(255), (height, width)) * 255 - to_size(soft, (height, width))
+    assert np.abs(near).max() <= 1.5
     np.testing.assert_array_equal(to_size(x[None], (height, width))[0], small)
     for how in ("stretch", "pad"):
         assert to_size(x, (height, width), how).shape == (channels, height, width)
@@ -835,7 +838,7 @@ def test_rounding_of_boxes_is_clipped(data):
     box = np.array([x1, y1, data.draw(st.integers(max(x1 + 1, 2), w)), data.draw(st.integers(y1 + 1, h))], float)
     noise = np.array(data.draw(st.tuples(*[st.floats(-1e-3, 1e-3)] * 4)))
     found = check_boxes([box + noise], h, w)[0]
-    assert (found >= 0).all() and (found <= [w, h, w, h]).all() and np.abs(found - box).max() <= 1e-3
+    assert (found >= 0).all() and (found <= [w, h, w, h]).all() and np.abs(found - box).max() <= 1.001e-3
 
 
 def test_the_boxes_of_the_report():
