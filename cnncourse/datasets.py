@@ -742,6 +742,11 @@ def _check_read(y, reasons, classes):
             f"None of the {whole[label]} files of class {classes[label]!r} can be read as a picture; the first says: {reasons[first]}."
         )
 
+
+def _listed(unread, files, reasons):
+    "Files that are not read, each with the reason: those `unread`, and those at the places of `reasons`."
+    return tuple(sorted([*unread, *((shown(files[i]), reason) for i, reason in reasons.items())]))
+
 # %% ../nbs/api/datasets.ipynb #ca0dd2b9
 def _check_memory(n, size, gray):
     "Raise DataError if `n` pictures at `size` cannot be held; the system may not say how much memory there is."
@@ -774,8 +779,8 @@ def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, s
     n_train, n_test = _sizes(len(kept), n_train, n_test)
     x, y = np.reshape(x, (len(x), 1 if gray else 3, *size)).astype(np.uint8, copy=False), y[kept]
     train = n_test + rng.permutation(n_train)
-    broken = sorted([*unread, *((shown(names[i]), reason) for i, reason in broken.items())])
-    return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=tuple(broken))
+    broken = _listed(unread, names, broken)
+    return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=broken)
 
 # %% ../nbs/api/datasets.ipynb #002574de
 def _tree(path, classes):
@@ -827,7 +832,7 @@ class PictureFolder:
     @property
     def broken(self) -> tuple[tuple[str, str], ...]:
         "The files that are not read, as far as they are known, each with the reason."
-        return tuple(sorted([*self.unread, *((shown(self.files[i]), why) for i, why in self.reasons.items())]))
+        return _listed(self.unread, self.files, self.reasons)
 
     def __len__(self) -> int:
         "Batches in an epoch: exact as soon as all broken files are known."
@@ -842,9 +847,7 @@ class PictureFolder:
 
     def split(self, n_test: int | None = None) -> tuple["PictureFolder", "PictureFolder"]:  # None: a fifth
         "A training part and a test part that share no file and hold each class in its share."
-        parts = _divide(self.y, None, n_test, self.seed)
-        train, test = (replace(self, files=[self.files[i] for i in p], y=self.y[p], reasons={}) for p in parts)
-        return train, replace(test, shuffle=False, unread=())
+        return _halves(self, n_test)
 
 # %% ../nbs/api/datasets.ipynb #1981dc79
 def _folder_text(folder):
@@ -853,6 +856,13 @@ def _folder_text(folder):
     held = ", ".join(f"{name} {count}" for name, count in zip(folder.classes, counts, strict=True))
     about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.broken)} broken"
     return f"PictureFolder {shown(folder.root.name)}: {held}; {about}"
+
+
+def _halves(folder, n_test):
+    "The two parts of `PictureFolder.split`; what is not tried is listed with the first."
+    parts = _divide(folder.y, None, n_test, folder.seed)
+    train, test = (replace(folder, files=[folder.files[i] for i in p], y=folder.y[p], reasons={}) for p in parts)
+    return train, replace(test, shuffle=False, unread=())
 
 # %% ../nbs/api/datasets.ipynb #df7b890f
 def _read_ahead(folder, order):

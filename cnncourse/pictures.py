@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'MOST_PIXELS', 'HOWS', 'PictureError', 'shown', 'is_hidden',
            'to_size', 'read_picture', 'picture_shape', 'read_mask', 'list_pictures', 'Tree', 'picture_tree',
            'check_boxes']
 
-# %% ../nbs/api/pictures.ipynb #a00b2e07
+# %% ../nbs/api/pictures.ipynb #21100ac0
 import os
 import stat
 import sys
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# %% ../nbs/api/pictures.ipynb #1cb94f67
+# %% ../nbs/api/pictures.ipynb #b95e48dd
 class PictureError(ValueError):
     "A picture, a mask or a folder that cannot be read: one sentence that names it."
 
@@ -42,7 +42,7 @@ def shown(
     text = os.fsencode(name).decode("utf-8", "backslashreplace") if isinstance(name, (str, bytes, Path)) else str(name)
     return unicodedata.normalize("NFC", text)
 
-# %% ../nbs/api/pictures.ipynb #3bbe9a94
+# %% ../nbs/api/pictures.ipynb #cbe92a14
 KINDS = (
     ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
@@ -67,7 +67,7 @@ def kind_reason(
     kind = f"ending {shown(ending)} is" if ending else "a name without an ending is"
     return f"{kind} not read: convert it to JPEG or PNG if it is a picture"
 
-# %% ../nbs/api/pictures.ipynb #f272cbcb
+# %% ../nbs/api/pictures.ipynb #73f45c20
 def check_unit(
     x: np.ndarray,  # uint8 from 0 to 255, or floats from 0 to 1, any shape
     what: str = "pictures",  # what the message calls it
@@ -100,7 +100,7 @@ def _why_outside(low, high):
         "standardised already? Augment first, then scale; prepare pictures for a network before they are standardised"
     )
 
-# %% ../nbs/api/pictures.ipynb #bcafa1fd
+# %% ../nbs/api/pictures.ipynb #8387bc06
 MOST_PIXELS = 89_478_485  # of one picture: Pillow warns above, as files of a few bytes can hold as many as they like
 HOWS = ("crop", "stretch", "pad")
 
@@ -120,7 +120,7 @@ def check_size(
         )
     return height, width
 
-
+# %% ../nbs/api/pictures.ipynb #df100f2b
 class _Place(NamedTuple):
     "Which part of a picture goes where."
 
@@ -143,7 +143,7 @@ def _place(shape, size, how):
     left, top = (w - part_w) / 2, (h - part_h) / 2
     return _Place((left, top, left + part_w, top + part_h), size, (0, 0))
 
-# %% ../nbs/api/pictures.ipynb #36ded144
+# %% ../nbs/api/pictures.ipynb #db909294
 def _scaled(images, size, how):
     "Pillow images of one shape, the channels of a picture or all in one, as an array `(c, h, w)` of `size`."
     from PIL import Image
@@ -170,7 +170,7 @@ def _images(picture):
     kind = np.uint8 if picture.dtype == np.uint8 else np.float32
     return [Image.fromarray(np.ascontiguousarray(plane, kind)) for plane in picture]
 
-
+# %% ../nbs/api/pictures.ipynb #478b833d
 def to_size(
     x: np.ndarray,  # (n, c, h, w) or one picture (c, h, w); uint8, or floats from 0 to 1
     size: int | tuple[int, int] | None,  # pixels, or (height, width); None: as they are
@@ -191,7 +191,7 @@ def to_size(
         place[:] = _scaled(_images(old), size, how)
     return new[0] if x.ndim == 3 else new
 
-# %% ../nbs/api/pictures.ipynb #71f9a3fe
+# %% ../nbs/api/pictures.ipynb #65781405
 @contextmanager
 def _opened(file):
     "A Pillow image of a file, not decoded yet, and a function that opens it once more."
@@ -221,7 +221,7 @@ def _opened(file):
 def _kept(held):  # whoever opened it closes it
     yield held
 
-
+# %% ../nbs/api/pictures.ipynb #221a5ec9
 def _check_file(path):
     "Refuse what is no file: reading a pipe never ends."
     mode = os.stat(path).st_mode
@@ -248,7 +248,7 @@ def _unknown(head):
         return "it is an HEIC or AVIF picture inside: convert it to JPEG or PNG"
     return "it is no JPEG, PNG, BMP, GIF, TIFF, WebP, PGM or PPM picture inside, or it is damaged"
 
-# %% ../nbs/api/pictures.ipynb #d413370b
+# %% ../nbs/api/pictures.ipynb #0cf1a23a
 _OTHER_HALF = {  # Pillow's names for 16 bits a channel, of which it keeps the upper half; and for the lower half
     f"{mode};16{order}": f"{mode};16{other}"
     for mode in ("RGB", "RGBA", "RGBX")
@@ -271,7 +271,7 @@ def _both_halves(image, again, form, codec=None):
     upper = np.asarray(_with_form(image, form, codec), np.uint16)  # first: both read one open file
     return (upper << 8) + np.asarray(_with_form(again(), _OTHER_HALF[form], codec))
 
-
+# %% ../nbs/api/pictures.ipynb #fd8a59eb
 def _wide(image, again):
     "Pixels `(h, w, c)` of a picture with 16 bits a channel and their largest possible value; None if it has 8."
     args = image.tile[0].args if again and image.tile else ""
@@ -295,7 +295,7 @@ def _wide(image, again):
         raise ValueError("32 bits a pixel have no fixed range; save it with 8 or 16")
     return None
 
-# %% ../nbs/api/pictures.ipynb #a5c6be76
+# %% ../nbs/api/pictures.ipynb #16360fb7
 _STEPS = {"L;2": 85, "L;4": 17}  # of greys with 2 and 4 bits
 
 
@@ -328,7 +328,7 @@ def _in_mode(image, mode):
     "A Pillow image in another mode; converting one to its own mode would copy it."
     return image if image.mode == mode else image.convert(mode)
 
-
+# %% ../nbs/api/pictures.ipynb #43377fc3
 _TURNS = {  # the eight ways to hold a camera (EXIF): rows and columns swapped, then rows and columns turned round
     1: (False, 1, 1), 2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1),
     5: (True, 1, 1), 6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
@@ -346,7 +346,7 @@ def _upright(x, turn):
     swapped, down, right = turn
     return (x.swapaxes(0, 1) if swapped else x)[::down, ::right]
 
-# %% ../nbs/api/pictures.ipynb #0dd444fa
+# %% ../nbs/api/pictures.ipynb #0db7c9e2
 def _wide_picture(wide, key, gray):
     "Pixels `(h, w, c)`, floats from 0 to 1, of a picture with 16 bits a channel."
     x = _on_white(*wide, key)
@@ -370,7 +370,7 @@ def _decode(image, again, gray):
         return plain
     return Image.fromarray(np.ascontiguousarray(_upright(np.asarray(plain), turn)))
 
-
+# %% ../nbs/api/pictures.ipynb #294ec587
 def _as_dtype(x, dtype):
     "uint8 as floats from 0 to 1, or the other way round."
     if x.dtype == dtype:
@@ -404,7 +404,7 @@ def read_picture(
             return _as_dtype(_channels_first(np.array(picture)), dtype)
         return _as_dtype(_scaled([picture], size, how), dtype)
 
-# %% ../nbs/api/pictures.ipynb #b687421c
+# %% ../nbs/api/pictures.ipynb #d2302af4
 @contextmanager
 def _reasons(file, what="cannot be read as a picture"):
     "Anything that a damaged file makes a decoder raise becomes a `PictureError`."
@@ -436,7 +436,7 @@ def picture_shape(
         size = image.size if _turn_of(image)[0] else image.size[::-1]
     return (1 if gray else 3, *size)
 
-# %% ../nbs/api/pictures.ipynb #7e0f0a1c
+# %% ../nbs/api/pictures.ipynb #325b90a9
 _MOST_LABELS = 31  # a mask with values up to this holds labels, not greys
 
 
@@ -468,7 +468,7 @@ def _mask_values(image, again):
     values = wide[0] if wide else np.asarray(image.convert("L") if image.mode == "1" else _plain(image))
     return values.max(axis=-1) if values.ndim == 3 else values
 
-# %% ../nbs/api/pictures.ipynb #09862408
+# %% ../nbs/api/pictures.ipynb #0c3e208a
 def _any_covered(mask, place, size):
     "A mask `(h, w)` at `size`: True where a new pixel covers any pixel that is."
     left, top, right, bottom = place.box
@@ -507,7 +507,7 @@ def read_mask(
                 raise ValueError(f"all that is marked is cut off at {shape[0]}x{shape[1]}: use how='stretch' or 'pad'")
     return mask
 
-# %% ../nbs/api/pictures.ipynb #b4ac1b4d
+# %% ../nbs/api/pictures.ipynb #4ee7e7b1
 def _key(path):
     return tuple(shown(part) for part in path.parts)
 
@@ -547,7 +547,7 @@ def _what_is(path, seen):
     why = why if stat.S_ISREG(found.st_mode) else "it is a pipe or a device, not a file"
     return "unread" if why else "picture", why
 
-
+# %% ../nbs/api/pictures.ipynb #7cfa8db2
 def _above(root):
     "Marks of a folder and of all above it."
     root = root.resolve()
@@ -567,7 +567,7 @@ def list_pictures(
         raise PictureError(f"{shown(folder)}: {unread[Path()]}.", unread[Path()])
     return sorted(files, key=_key), {path: unread[path] for path in sorted(unread, key=_key)}
 
-# %% ../nbs/api/pictures.ipynb #637610bb
+# %% ../nbs/api/pictures.ipynb #1d355b49
 class Tree(NamedTuple):
     "A folder with one folder of pictures for each class."
 
@@ -593,7 +593,7 @@ def _folders(path):
     inside = sorted((entry for entry in entries if entry.is_dir()), key=_key)
     return inside, any(kind_reason(entry.name) is None for entry in entries if entry not in inside)
 
-# %% ../nbs/api/pictures.ipynb #caa63fb3
+# %% ../nbs/api/pictures.ipynb #dd23ed7f
 _TO_LEARN = ("train", "training")
 _PARTS = (*_TO_LEARN, "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
 
@@ -624,7 +624,7 @@ def _check_level(path, files, names):
     if len(names) == 1 and not flat and len(_folders(meant := _meant(path))[0]) > 1:
         raise PictureError(f"{head}: its one folder {names[0]!r} holds folders, not pictures; point at {shown(meant)}.")
 
-# %% ../nbs/api/pictures.ipynb #48107e04
+# %% ../nbs/api/pictures.ipynb #d9b7fa65
 def _hollow(path, name, unread):
     "The sentence for a class without pictures."
     below = {file: why for file, why in unread.items() if _key(file)[0] == name}
@@ -645,7 +645,7 @@ def _nothing(path, unread):
         return f"{head} that can be read: {shown(file)}: {why} ({len(unread)} in all)."
     return f"{head}; put those of each class into a folder of its own."
 
-
+# %% ../nbs/api/pictures.ipynb #1d7a6196
 def _agreed(path, files, names, classes, unread):
     "The classes of a tree with folders `names`, in the order of the labels, after all checks."
     filled = {_key(file)[0] for file in files}
@@ -669,7 +669,7 @@ def _agreed(path, files, names, classes, unread):
         warnings.warn(f"{shown(path)} holds no pictures of {missing}; the labels stay those of classes=", stacklevel=4)
     return classes
 
-# %% ../nbs/api/pictures.ipynb #2f0ed13d
+# %% ../nbs/api/pictures.ipynb #6784b7cc
 def _look_everywhere(path):
     "The folders of the classes, all pictures in them, and what is not read with the reason; sorted."
     above, files, unread = _above(path), [], {}
@@ -707,7 +707,7 @@ def picture_tree(
     y = np.array([place[_key(file)[0]] for file in files], np.int64)
     return Tree(files, y, classes, tuple((shown(file), why) for file, why in unread.items()))
 
-# %% ../nbs/api/pictures.ipynb #d020fb83
+# %% ../nbs/api/pictures.ipynb #48c8169d
 _ROUNDING = 0.5  # pixels that a box may reach outside: it is clipped
 
 
