@@ -7,8 +7,9 @@ __all__ = ['KINDS', 'MOST_PIXELS', 'HOWS', 'PictureError', 'shown', 'is_hidden',
            'to_size', 'read_picture', 'picture_shape', 'read_mask', 'list_pictures', 'Tree', 'picture_tree',
            'check_boxes']
 
-# %% ../nbs/api/pictures.ipynb #21100ac0
+# %% ../nbs/api/pictures.ipynb #c1e727a9
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -35,12 +36,15 @@ class PictureError(ValueError):
         return self.args[0]
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
 def shown(
     name,  # of a file or folder
-) -> str:  # can be printed and written as UTF-8, in one Unicode form (NFC)
+) -> str:  # one line that can be printed and written as UTF-8, in one Unicode form (NFC)
     "A name as text."
     text = os.fsencode(name).decode("utf-8", "backslashreplace") if isinstance(name, (str, bytes, Path)) else str(name)
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", text).translate(_CONTROLS)
 
 # %% ../nbs/api/pictures.ipynb #cbe92a14
 KINDS = (
@@ -244,6 +248,8 @@ def _unknown(head):
     "What a file is that no format knows, by its first bytes."
     if not head:
         return "the file is empty"
+    if head[:4] in (b"II*\0", b"MM\0*"):
+        return "it is a TIFF of a kind that is not read, or damaged: save it with 8 or 16 bits"
     if head[4:8] == b"ftyp":
         return "it is an HEIC or AVIF picture inside: convert it to JPEG or PNG"
     return "it is no JPEG, PNG, BMP, GIF, TIFF, WebP, PGM or PPM picture inside, or it is damaged"
@@ -271,9 +277,21 @@ def _both_halves(image, again, form, codec=None):
     upper = np.asarray(_with_form(image, form, codec), np.uint16)  # first: both read one open file
     return (upper << 8) + np.asarray(_with_form(again(), _OTHER_HALF[form], codec))
 
-# %% ../nbs/api/pictures.ipynb #fd8a59eb
+# %% ../nbs/api/pictures.ipynb #1927583e
+def _check_tags(tags):
+    "Refuse what Pillow reads wrong in a TIFF, by its tags."
+    bits = max(tags.get(258, (8,)))
+    if 2 in tags.get(339, ()) and bits <= 16:
+        raise ValueError(f"{bits} bits with a sign have no fixed range; save it with 8 or 16 bits and no sign")
+    if tags.get(284) == 2 and bits > 8:
+        raise ValueError(
+            "its colours lie one after the other with 16 bits (planar); save it with 8 bits, or pixel by pixel"
+        )
+
+
 def _wide(image, again):
     "Pixels `(h, w, c)` of a picture with 16 bits a channel and their largest possible value; None if it has 8."
+    _check_tags(getattr(image, "tag_v2", {}))
     args = image.tile[0].args if again and image.tile else ""
     form, top = (args, 65535) if isinstance(args, str) or not args else (args[0], 65535)
     if (
@@ -593,36 +611,46 @@ def _folders(path):
     inside = sorted((entry for entry in entries if entry.is_dir()), key=_key)
     return inside, any(kind_reason(entry.name) is None for entry in entries if entry not in inside)
 
-# %% ../nbs/api/pictures.ipynb #dd23ed7f
-_TO_LEARN = ("train", "training")
-_PARTS = (*_TO_LEARN, "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
+# %% ../nbs/api/pictures.ipynb #71cdd695
+_PARTS = {  # of a data set, by what people call their folders
+    **dict.fromkeys(("train", "training", "trainset", "학습", "훈련"), "train"),
+    **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation", "시험", "테스트", "평가"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "검증"), "validation"),
+}
 
 
-def _meant(path):
-    "The folder at or below `path` that a user may have meant: the first that is not a mere wrapping, or its `train`."
+def _part(name):
+    "Which part of a data set the name of a folder speaks of, such as `train` for train_images; or None."
+    return next((_PARTS[word] for word in re.findall(r"[^\W\d_]+", name.lower()) if word in _PARTS), None)
+
+
+def _unwrapped(path):
+    "The first folder at or below `path` that holds more than one folder, or pictures."
     inside, pictures = _folders(path)
     while len(inside) == 1 and not pictures:
         path = inside[0]
         inside, pictures = _folders(path)
-    return next((folder for folder in inside if shown(folder.name).lower() in _TO_LEARN), path)
+    return path
 
 
 def _check_level(path, files, names):
-    "Refuse a folder that lies above the one with a folder for each class."
+    "Refuse a folder that lies above the one with a folder for each class; `names`: of those with pictures."
     parts, head = [_key(file) for file in files], f"{shown(path)} is a folder too high"
     inside = {name: {part[1] for part in parts if part[0] == name and len(part) > 2} for name in names}
     flat = {part[0] for part in parts if len(part) == 2}  # classes that hold pictures themselves
-    if sum(name.lower() in _PARTS for name in names) > 1:
-        first = next((name for name in names if name.lower() in _TO_LEARN), names[0])
-        raise PictureError(
-            f"{head}: it holds {' and '.join(names[:3])}, not the classes; point at {shown(path / first)}."
-        )
-    if len(names) > 1 and not flat and len(set(map(frozenset, inside.values()))) == 1:
-        same = ", ".join(sorted(inside[names[0]])[:3])
-        raise PictureError(f"{head}: {' and '.join(names[:3])} hold the same folders ({same}); point at "
-            f"{shown(path / names[0])}, or say classes={tuple(names)!r} if these are the classes.")  # fmt: skip
-    if len(names) == 1 and not flat and len(_folders(meant := _meant(path))[0]) > 1:
-        raise PictureError(f"{head}: its one folder {names[0]!r} holds folders, not pictures; point at {shown(meant)}.")
+    first = min(names, key=lambda name: _part(name) != "train")
+    below = _unwrapped(path / files[[part[0] for part in parts].index(first)].parts[0])
+    else_say = f"or say classes={tuple(names)!r} if these are the classes"
+    if len({_part(name) for name in names} - {None}) > 1:
+        what = f"it holds {' and '.join(names[:3])}, not the classes"
+    elif len(names) > 1 and not flat and len(set(map(frozenset, inside.values()))) == 1:
+        what = f"{' and '.join(names[:3])} hold the same folders ({', '.join(sorted(inside[first])[:3])})"
+    elif len(names) == 1 and not flat and len(found := _folders(below)[0]) > 1:
+        what = f"its one folder {first!r} holds folders, not pictures"
+        below = next((folder for folder in found if _part(shown(folder.name)) == "train"), below)
+    else:
+        return
+    raise PictureError(f"{head}: {what}; point at {shown(below)}, {else_say}.")
 
 # %% ../nbs/api/pictures.ipynb #d9b7fa65
 def _hollow(path, name, unread):
@@ -656,10 +684,12 @@ def _agreed(path, files, names, classes, unread):
             raise PictureError(
                 f"The folder {name!r} in {shown(path)} is not among {classes=!r}; add it, or move it away."
             )
+    if classes is None:
+        _check_level(path, files, [name for name in names if name in filled])
+    for name in names:
         if name not in filled and (classes is None or any(_key(file)[0] == name for file in unread)):
             raise PictureError(_hollow(path, name, unread))
     if classes is None:
-        _check_level(path, files, names)
         if len(names) == 1:
             raise PictureError(f"{shown(path)} holds one class only, {names[0]!r}; a classifier needs a folder for each of "
                 f"two or more. If one is meant, say classes=({names[0]!r},).")  # fmt: skip

@@ -114,6 +114,11 @@ def refused() -> dict[str, tuple[bytes, str]]:
     return {
         "int32.tif": (tiff(np.arange(64, dtype=np.int32).reshape(8, 8)), "save it with 8 or 16"),
         "float.tif": (tiff(np.ones((8, 8), np.float32)), "save it with 8 or 16"),
+        **{
+            f"{k}.tif": (tiff(np.ones((8, 8), k)), "8 or 16") for k in ("float16", "float64", "int8", "int16", "uint32")
+        },
+        "colour_float.tif": (tiff(np.ones((8, 8, 3), np.float32), photometric="rgb"), "save it with 8 or 16 bits"),
+        "planar.tif": (tiff(DEEP[:3, :8, :3].copy(), planarconfig="separate", photometric="rgb"), "planar"),
         "empty.png": (b"", "the file is empty"),
         "page.jpg": (b"<html>404 not found</html>", "or it is damaged"),
         "eps.png": (eps, "or it is damaged"),
@@ -567,33 +572,49 @@ def says(root, *parts, **how):
 
 def test_a_level_too_high(tmp_path):
     a = grow(tmp_path / "a", "PetImages/Cat/1.png", "PetImages/Dog/1.png")
-    says(a, "a folder too high", f"point at {a / 'PetImages'}.")
+    says(a, "a folder too high", f"point at {a / 'PetImages'}, or say classes=('PetImages',)")
     deep = grow(tmp_path / "deep", "x/y/PetImages/Cat/1.png", "x/y/PetImages/Dog/1.png")
-    says(deep, f"point at {deep / 'x' / 'y' / 'PetImages'}.")
+    says(deep, f"point at {deep / 'x' / 'y' / 'PetImages'},")
     split = grow(tmp_path / "split", "data/train/cat/1.png", "data/train/dog/1.png", "data/test/cat/1.png")
-    says(split, f"point at {split / 'data' / 'train'}.")
+    says(split, f"point at {split / 'data' / 'train'},")
+    grow(a, "docs/readme.txt", picture=False)
+    says(a, "a folder too high", f"point at {a / 'PetImages'},")
     says(a / "PetImages" / "Cat", "holds no folders of pictures, but pictures; point at the folder above")
 
 
 @pytest.mark.parametrize(
-    "parts", [("train", "test"), ("Train", "Valid"), ("training", "val", "test"), ("test", "validation")]
+    "parts",
+    [
+        ("train", "test"),
+        ("Train", "Valid"),
+        ("training", "val", "test"),
+        ("test", "validation"),
+        ("train", "test1"),
+        ("test_set", "training_set"),
+        ("학습", "검증"),
+    ],
 )
 def test_parts_of_a_data_set_are_not_its_classes(tmp_path, parts):
-    first = next((part for part in parts if part.lower().startswith("train")), min(parts))
+    first = next((part for part in sorted(parts) if part.lower()[:5] in ("train", "학습")), min(parts))
     flat = grow(tmp_path / "flat", *(f"{part}/{i}.png" for part in parts for i in range(2)))
-    says(flat, "not the classes", f"point at {flat / first}.")
+    says(flat, "not the classes", f"point at {flat / first},")
     inside = grow(tmp_path / "inside", *(f"{part}/{kind}/1.png" for part in parts for kind in ("cat", "dog")))
-    says(inside, "not the classes", f"point at {inside / first}.")
+    says(inside, "not the classes", f"point at {inside / first},")
     grow(inside, f"{parts[0]}/fox/1.png")  # they need not agree
-    says(inside, f"point at {inside / first}.")
+    says(inside, f"point at {inside / first},")
 
 
 def test_the_same_folders_in_every_class(tmp_path):
     root = grow(tmp_path / "b", *(f"{part}/{kind}/1.png" for part in ("one", "two") for kind in ("cat", "dog")))
     says(root, "hold the same folders (cat, dog)", f"point at {root / 'one'}", "classes=('one', 'two')")
     assert both(root, classes=("one", "two"))[:2] == (("one", "two"), (2, 2))
-    vehicles = grow(tmp_path / "vehicles", "train/1.png", "bus/1.png")  # a train can be a class
-    assert both(vehicles)[0] == ("bus", "train")
+    vehicles = grow(tmp_path / "vehicles", "train/1.png", "bus/1.png", "freight train/1.png")  # trains can be classes
+    assert both(vehicles)[0] == ("bus", "freight train", "train")
+    wrapped = grow(tmp_path / "wrapped", "seg_train/seg_train/sea/1.png", "seg_test/seg_test/sea/1.png")
+    grow(wrapped, "seg_train/seg_train/ice/1.png", "seg_pred/1.png")
+    says(wrapped, f"point at {wrapped / 'seg_train' / 'seg_train'},")
+    yolo = grow(grow(tmp_path / "yolo", "images/train/1.png", "images/val/1.png"), "labels/train/1.txt", picture=False)
+    says(yolo, "its one folder 'images' holds folders", f"point at {yolo / 'images' / 'train'},")
 
 
 def test_one_class(tmp_path):
@@ -704,6 +725,7 @@ def test_names_that_are_no_text(tmp_path):
     stream = stream_folder(root, size=8)
     assert sum(len(y) for _, y in stream) == 4 and stream.broken == data.broken
     f"{data!r}{stream!r}{data.broken}".encode()  # all of it can be printed
+    assert pictures.shown("two\nlines\x1b[31m") == "two\\x0alines\\x1b[31m"
     with pytest.raises(PictureError) as caught:
         read_picture(root / "dog" / f"{odd}.png")
     str(caught.value).encode()
