@@ -458,11 +458,12 @@ def move_boxes(
     width: int,  # of the picture, in pixels
     *,
     min_visible: float = 0.1,  # a box with less of its area in the picture is dropped
+    pixels: bool = False,  # True: known to be no shares of the picture
 ) -> tuple[np.ndarray, np.ndarray]:  # boxes (m, 4), and which of the old ones they are, (k,) bool
     "The smallest upright boxes around the moved corners, cut off at the edge; those almost outside are dropped."
     if not 0 <= min_visible <= 1:
         raise ValueError(f"min_visible must be a share from 0 to 1; got {min_visible!r}")
-    boxes = check_boxes(boxes, height, width)
+    boxes = check_boxes(boxes, height, width, pixels)
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (k, 4, 2)
     moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
     moved, kept = _clip_boxes(np.hstack([moved.min(axis=1), moved.max(axis=1)]), (0, 0, width, height), min_visible)
@@ -522,9 +523,15 @@ def _as_lists(boxes, n, single=False):
     return [box[None] for box in boxes] if one_each else list(boxes)
 
 
+def _in_pixels(boxes):
+    "Whether any box of a batch is larger than a share of a picture can be: a small one may lie in a corner."
+    return any((np.asarray(box, np.float64) > 1).any() for box in boxes)
+
+
 def _move_all(boxes, matrices, height, width, min_visible):
     "The boxes of each picture moved by its matrix, and which are left."
-    moved = [move_boxes(b, m, height, width, min_visible=min_visible) for b, m in zip(boxes, matrices, strict=True)]
+    how = {"min_visible": min_visible, "pixels": _in_pixels(boxes)}
+    moved = [move_boxes(b, m, height, width, **how) for b, m in zip(boxes, matrices, strict=True)]
     return [new for new, _ in moved], [kept for _, kept in moved]
 
 
@@ -694,7 +701,8 @@ def mix(
         )
     kept = None
     if boxes is not None:
-        boxes = [check_boxes(b, h, w) for b in _as_lists(boxes, n)]
+        boxes = _as_lists(boxes, n)
+        boxes = [check_boxes(b, h, w, _in_pixels(boxes)) for b in boxes]
         pairs = [
             _mixed_boxes(boxes[i], boxes[j], windows[i] if cut else None, min_visible) for i, j in enumerate(partner)
         ]

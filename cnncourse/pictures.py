@@ -454,17 +454,29 @@ def picture_shape(
         size = image.size if _turn_of(image)[0] else image.size[::-1]
     return (1 if gray else 3, *size)
 
-# %% ../nbs/api/pictures.ipynb #325b90a9
+# %% ../nbs/api/pictures.ipynb #9fabf4d3
 _MOST_LABELS = 31  # a mask with values up to this holds labels, not greys
+
+
+def _is_solid(where):
+    "Whether some pixel of `where` has all its eight neighbours in it: a soft edge is thinner."
+    return min(where.shape) > 2 and np.lib.stride_tricks.sliding_window_view(where, (3, 3)).all(axis=(2, 3)).any()
+
+
+def _is_soft(values, kinds):
+    "Whether a mask has soft edges: greys, other than the fewer ones with areas of their own, which are labels too."
+    if len(kinds) < 3 or (kinds[-1] <= _MOST_LABELS and (kinds % 1 == 0).all()):
+        return False
+    return len(kinds) > 16 or not all(_is_solid(values == kind) for kind in kinds[:-1] if kind > 0)
 
 
 def _is_set(values):
     "Where a mask `(h, w)` is set, from its values."
     if not np.isfinite(values).all() or values.min() < 0:
         raise ValueError("its values are negative, NaN or infinite")
-    top, kinds = values.max(), np.unique(values)
-    soft = len(kinds) > 2 and (top > _MOST_LABELS or (kinds % 1 != 0).any())
-    return values > top / 2 if soft or (len(kinds) == 2 and kinds[0] > 0) else values > 0
+    kinds = np.unique(values)
+    half = _is_soft(values, kinds) or (len(kinds) == 2 and kinds[0] > 0)
+    return values > kinds[-1] / 2 if half else values > 0
 
 
 def _mask_values(image, again):
@@ -752,6 +764,7 @@ def check_boxes(
     boxes,  # (k, 4): x1, y1, x2, y2
     height: int,  # of the picture, in pixels
     width: int,  # of the picture, in pixels
+    pixels: bool = False,  # True: known to be pixels, such as when another picture of the batch has a larger box
 ) -> np.ndarray:  # (k, 4), float64
     "Boxes that lie in the picture; rounding is clipped, and `ValueError` names the first box that is wrong."
     try:
@@ -765,7 +778,7 @@ def check_boxes(
     _refuse_box(
         boxes, np.isfinite(boxes).all(axis=1), f"holds NaN or an infinite number; it needs {ordered}, in pixels"
     )
-    if len(boxes) and boxes.max() <= 1 and max(height, width) > 1:
+    if not pixels and len(boxes) and boxes.max() <= 1 and max(height, width) > 1:
         _refuse_box(boxes, np.zeros(len(boxes), bool), "looks like shares of the picture: multiply by width and height")
     limit = np.array([width, height, width, height])
     inside = f"must lie in the picture, 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnncourse import datasets, pictures, scaling
-from cnncourse.augmentation import Augmenter, Blur
+from cnncourse.augmentation import Augmenter, Blur, Mixup, Shift, mix
 from cnncourse.datasets import DataError, from_folder, stream_folder
 from cnncourse.figures import boxes_and_masks
 from cnncourse.pictures import PictureError, check_boxes, check_unit, picture_tree, read_mask, read_picture, to_size
@@ -474,6 +474,10 @@ def masks() -> dict[str, bytes]:
         image.putdata(on.astype(np.uint8).ravel().tolist())
         image.putpalette(colours)
         found[f"palette_{name}.png"] = encoded(image, "PNG")
+    for low in (60, 127):  # kinds of defects in greys of their own
+        greys = np.where(on, 255, 0).astype(np.uint8)
+        greys[5:9, 10:14] = low
+        found[f"greys_{low}.png"] = encoded(Image.fromarray(greys), "PNG")
     soft = np.where(on, 255, 0).astype(np.uint8)
     soft[4, 10:20], soft[9, 10:20] = 90, 100  # soft edges
     found["soft.png"] = encoded(Image.fromarray(soft), "PNG")
@@ -861,6 +865,15 @@ def test_rounding_of_boxes_is_clipped(data):
     noise = np.array(data.draw(st.tuples(*[st.floats(-1e-3, 1e-3)] * 4)))
     found = check_boxes([box + noise], h, w)[0]
     assert (found >= 0).all() and (found <= [w, h, w, h]).all() and np.abs(found - box).max() <= 1.001e-3
+
+
+def test_what_is_left_of_a_box_in_a_corner_is_no_share():
+    x, cut = np.zeros((2, 1, 8, 8), np.uint8), Augmenter([Shift(x=-0.25, y=-0.25)])
+    found = cut.apply(x, 0, boxes=[[[0, 0, 3, 3]], [[4, 4, 8, 8]]])
+    assert found.boxes[0].tolist() == [[0, 0, 1, 1]]
+    assert len(mix(x, np.eye(2), Mixup(), 0, boxes=found.boxes).boxes) == 2
+    with pytest.raises(ValueError, match="shares of the picture"):
+        mix(x, np.eye(2), Mixup(), 0, boxes=[[[0, 0, 0.5, 1]], [[0.2, 0, 1, 1]]])
 
 
 def test_the_boxes_of_the_report():
