@@ -120,7 +120,7 @@ def check_size(
     height, width = map(int, pair)
     if height * width > MOST_PIXELS:
         raise ValueError(
-            f"size should be at most {MOST_PIXELS:,} pixels in all, not {height}x{width}: it is in pixels, not bytes."
+            f"size should be a whole number of pixels, or (height, width), of at most {MOST_PIXELS:,} pixels in all, not {height}x{width}."
         )
     return height, width
 
@@ -277,9 +277,10 @@ def _both_halves(image, again, form, codec=None):
     upper = np.asarray(_with_form(image, form, codec), np.uint16)  # first: both read one open file
     return (upper << 8) + np.asarray(_with_form(again(), _OTHER_HALF[form], codec))
 
-# %% ../nbs/api/pictures.ipynb #1927583e
-def _check_tags(tags):
-    "Refuse what Pillow reads wrong in a TIFF, by its tags."
+# %% ../nbs/api/pictures.ipynb #9b73d5ea
+def _check_kind(image):
+    "Refuse numbers without a fixed range, and what Pillow reads wrong in a TIFF, by its tags."
+    tags, bits16 = getattr(image, "tag_v2", {}), image.format in ("PNG", "PPM")  # in mode I, which has room for 32
     bits = max(tags.get(258, (8,)))
     if 2 in tags.get(339, ()) and bits <= 16:
         raise ValueError(f"{bits} bits with a sign have no fixed range; save it with 8 or 16 bits and no sign")
@@ -287,16 +288,17 @@ def _check_tags(tags):
         raise ValueError(
             "its colours lie one after the other with 16 bits (planar); save it with 8 bits, or pixel by pixel"
         )
+    if image.mode == "F" or (image.mode == "I" and not bits16):
+        raise ValueError("32 bits a pixel have no fixed range; save it with 8 or 16")
 
 
 def _wide(image, again):
     "Pixels `(h, w, c)` of a picture with 16 bits a channel and their largest possible value; None if it has 8."
-    _check_tags(getattr(image, "tag_v2", {}))
+    _check_kind(image)
     args = image.tile[0].args if again and image.tile else ""
     form, top = (args, 65535) if isinstance(args, str) or not args else (args[0], 65535)
-    if (
-        image.format == "PPM" and isinstance(args, tuple) and image.tile[0].codec_name == "ppm" and args[1] > 255
-    ):  # binary, and not up to 65535
+    binary = image.format == "PPM" and isinstance(args, tuple) and image.tile[0].codec_name == "ppm"
+    if binary and args[1] > 255:  # what is up to 65,535 and grey is read by Pillow itself
         if image.mode == "I":
             return np.asarray(_with_form(image, "I;16B", "raw"))[..., None], args[1]
         return _both_halves(image, again, "RGB;16B", "raw"), args[1]
@@ -305,12 +307,10 @@ def _wide(image, again):
         return (parts[..., ::2] << 8) + parts[..., 1::2], top
     if form in _OTHER_HALF:
         return _both_halves(image, again, form), top
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+    if image.mode.startswith("I"):
         values, tags = np.asarray(image)[..., None], getattr(image, "tag_v2", {})
         top = 4095 if tags.get(258) == (12,) else top  # bits a sample
         return (top - values if tags.get(262) == 0 else values), top  # 0 may stand for white
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel have no fixed range; save it with 8 or 16")
     return None
 
 # %% ../nbs/api/pictures.ipynb #16360fb7
@@ -449,6 +449,7 @@ def picture_shape(
 ) -> tuple[int, int, int]:  # channels (1 or 3), height, width: as `read_picture` gives them
     "The shape of the picture in a file, upright, from the head of the file alone."
     with _reasons(file), _opened(file) as (image, _):
+        _check_kind(image)
         gray = image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I")
         gray = gray or any(tile.args == "LA;16B" for tile in getattr(image, "tile", ()))
         size = image.size if _turn_of(image)[0] else image.size[::-1]
