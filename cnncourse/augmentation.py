@@ -525,7 +525,7 @@ def _as_lists(boxes, n, single=False):
 
 def _in_pixels(boxes):
     "Whether any box of a batch is larger than a share of a picture can be: a small one may lie in a corner."
-    return any((np.asarray(box, np.float64) > 1).any() for box in boxes)
+    return any((np.asarray(box, np.float64) > 1.01).any() for box in boxes)
 
 
 def _move_all(boxes, matrices, height, width, min_visible):

@@ -709,7 +709,7 @@ def _agreed(path, files, names, classes, unread):
         return tuple(names)
     missing = ", ".join(repr(name) for name in classes if name not in filled)
     if missing:
-        warnings.warn(f"{shown(path)} holds no pictures of {missing}; the labels stay those of classes=", stacklevel=4)
+        warnings.warn(f"{shown(path)} holds no pictures of {missing}; the labels stay those of classes=", stacklevel=5)
     return classes
 
 # %% ../nbs/api/pictures.ipynb #6784b7cc
@@ -750,8 +750,9 @@ def picture_tree(
     y = np.array([place[_key(file)[0]] for file in files], np.int64)
     return Tree(files, y, classes, tuple((shown(file), why) for file, why in unread.items()))
 
-# %% ../nbs/api/pictures.ipynb #48c8169d
+# %% ../nbs/api/pictures.ipynb #5a9894e6
 _ROUNDING = 0.5  # pixels that a box may reach outside: it is clipped
+_SHARE = 1.01  # up to here a coordinate may be a share of the picture, rounded
 
 
 def _refuse_box(boxes, fine, why):
@@ -779,7 +780,7 @@ def check_boxes(
     _refuse_box(
         boxes, np.isfinite(boxes).all(axis=1), f"holds NaN or an infinite number; it needs {ordered}, in pixels"
     )
-    if not pixels and len(boxes) and boxes.max() <= 1 and max(height, width) > 1:
+    if not pixels and len(boxes) and boxes.max() <= _SHARE and max(height, width) > 1:
         _refuse_box(boxes, np.zeros(len(boxes), bool), "looks like shares of the picture: multiply by width and height")
     limit = np.array([width, height, width, height])
     inside = f"must lie in the picture, 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"

@@ -840,6 +840,7 @@ def doors_of_boxes(boxes, h, w):
     [
         ([[0.1, 0.2, 0.5, 0.6]], "looks like shares of the picture: multiply by width and height"),
         ([[0, 0, 1, 1]], "looks like shares of the picture"),
+        ([[0, -0.0003, 1.0006, 1]], "looks like shares of the picture"),
         ([[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 0.3]], "looks like shares"),
         ([[1, 2, np.nan, 4]], r"box 0 \(1, 2, nan, 4\) holds NaN"),
         ([[1, 2, np.inf, 4]], "holds NaN or an infinite number"),
