@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['affine_matrix', 'source_places', 'bring_inside', 'gather', 'resample', 'as_batch', 'check_matrices', 'warp', 'Step',
            'GeometricStep', 'PixelStep', 'about_centre', 'Shift', 'Scale', 'Rotate', 'Shear', 'Flip', 'Crop',
-           'Brightness', 'Contrast', 'Noise', 'Hue', 'Blur', 'Erase', 'Scratch', 'check_boxes', 'move_boxes',
-           'warp_masks', 'chain_matrices', 'Augmented', 'Augmenter', 'Mixed', 'Mixup', 'CutMix', 'mix',
-           'predict_averaged']
+           'Brightness', 'Contrast', 'Noise', 'Hue', 'Blur', 'Erase', 'Scratch', 'move_boxes', 'warp_masks',
+           'chain_matrices', 'Augmented', 'Augmenter', 'Mixed', 'Mixup', 'CutMix', 'mix', 'predict_averaged']
 
 # %% ../nbs/05_augmentation.ipynb #0130b2c3
 from abc import ABC, abstractmethod
@@ -16,6 +15,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+
+from .pictures import check_boxes, check_unit
 
 # %% ../nbs/05_augmentation.ipynb #11d7036e
 def affine_matrix(a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> np.ndarray:  # (3, 3), or (n, 3, 3) for arrays (n,)
@@ -442,26 +443,6 @@ class Scratch(PixelStep):
             picture[:, near] = value[i]
 
 # %% ../nbs/05_augmentation.ipynb #62f7c4f2
-def check_boxes(
-    boxes,  # (k, 4): x1, y1, x2, y2
-    height: int,  # of the picture, in pixels
-    width: int,  # of the picture, in pixels
-) -> np.ndarray:  # (k, 4), float64
-    "Boxes that lie in the picture; `ValueError` names the first that does not."
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4) if np.size(boxes) == 0 else np.asarray(boxes, np.float64)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes must be (k, 4): x1, y1, x2, y2; got shape {boxes.shape}")
-    x1, y1, x2, y2 = boxes.T
-    fine = (x1 >= 0) & (x1 < x2) & (x2 <= width) & (y1 >= 0) & (y1 < y2) & (y2 <= height)
-    if not fine.all():
-        i = int(np.argmin(fine))
-        box = ", ".join(f"{v:g}" for v in boxes[i])
-        raise ValueError(
-            f"box {i} ({box}) must lie in the picture, 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}"
-        )
-    return boxes
-
-
 def _clip_boxes(boxes, window, min_visible):
     "Boxes (k, 4) cut off at a window (x1, y1, x2, y2), and which of them keep at least `min_visible` of their area."
     low, high = np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])
@@ -477,11 +458,12 @@ def move_boxes(
     width: int,  # of the picture, in pixels
     *,
     min_visible: float = 0.1,  # a box with less of its area in the picture is dropped
+    pixels: bool = False,  # True: known to be no shares of the picture
 ) -> tuple[np.ndarray, np.ndarray]:  # boxes (m, 4), and which of the old ones they are, (k,) bool
     "The smallest upright boxes around the moved corners, cut off at the edge; those almost outside are dropped."
     if not 0 <= min_visible <= 1:
         raise ValueError(f"min_visible must be a share from 0 to 1; got {min_visible!r}")
-    boxes = check_boxes(boxes, height, width)
+    boxes = check_boxes(boxes, height, width, pixels)
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (k, 4, 2)
     moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
     moved, kept = _clip_boxes(np.hstack([moved.min(axis=1), moved.max(axis=1)]), (0, 0, width, height), min_visible)
@@ -541,9 +523,15 @@ def _as_lists(boxes, n, single=False):
     return [box[None] for box in boxes] if one_each else list(boxes)
 
 
+def _in_pixels(boxes):
+    "Whether any box of a batch is larger than a share of a picture can be: a small one may lie in a corner."
+    return any((np.asarray(box, np.float64) > 1.01).any() for box in boxes)
+
+
 def _move_all(boxes, matrices, height, width, min_visible):
     "The boxes of each picture moved by its matrix, and which are left."
-    moved = [move_boxes(b, m, height, width, min_visible=min_visible) for b, m in zip(boxes, matrices, strict=True)]
+    how = {"min_visible": min_visible, "pixels": _in_pixels(boxes)}
+    moved = [move_boxes(b, m, height, width, **how) for b, m in zip(boxes, matrices, strict=True)]
     return [new for new, _ in moved], [kept for _, kept in moved]
 
 
@@ -559,10 +547,7 @@ def _pictures(x, matrix, steps, drawn, rng, fill, value):
     "New pictures (n, c, h, w): resampled once if anything moves, then through the pixel steps, block by block."
     moves = any(isinstance(step, GeometricStep) for step in steps)
     pixel_steps = [pair for pair in zip(steps, drawn, strict=True) if isinstance(pair[0], PixelStep)]
-    if pixel_steps and x.dtype != np.uint8 and x.size and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(
-            f"float pictures must be from 0 to 1; got {x.min():g} to {x.max():g}: augment first, then scale"
-        )
+    x = check_unit(x) if pixel_steps else x
     inverse, out = np.linalg.inv(matrix), np.empty_like(x)
     for block in _blocks(x.shape):
         y = _to_float(x[block])
@@ -716,7 +701,8 @@ def mix(
         )
     kept = None
     if boxes is not None:
-        boxes = [check_boxes(b, h, w) for b in _as_lists(boxes, n)]
+        boxes = _as_lists(boxes, n)
+        boxes = [check_boxes(b, h, w, _in_pixels(boxes)) for b in boxes]
         pairs = [
             _mixed_boxes(boxes[i], boxes[j], windows[i] if cut else None, min_visible) for i, j in enumerate(partner)
         ]

@@ -17,7 +17,7 @@ import shutil
 import tarfile
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -29,6 +29,15 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
+
+from cnncourse.pictures import (
+    PictureError,
+    check_size,
+    picture_tree,
+    read_picture,
+    shown,
+    to_size,
+)
 
 # %% ../nbs/api/datasets.ipynb #7f724e72
 class DataError(Exception):
@@ -114,40 +123,6 @@ def _divide(y, n_train, n_test, seed):
     rng = np.random.default_rng(seed)
     order = _stratified_order(y, rng)
     return rng.permutation(order[n_test : n_test + n_train]), order[:n_test]
-
-# %% ../nbs/api/datasets.ipynb #f4c57a5f
-def _pair(size):
-    "A size as (height, width): one whole number stands for a square."
-    pair = (
-        (size, size) if isinstance(size, (int, np.integer)) else tuple(size) if isinstance(size, (tuple, list)) else ()
-    )
-    if len(pair) != 2 or not all(isinstance(s, (int, np.integer)) and s > 0 for s in pair):
-        raise ValueError(f"size should be a whole number of pixels, or (height, width), not {size!r}.")
-    return pair
-
-
-def _fit(image, size):
-    "A Pillow image cut to the shape of `size` around its centre, then resampled to it."
-    from PIL import Image, ImageOps
-
-    height, width = _pair(size)
-    return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-
-# %% ../nbs/api/datasets.ipynb #753f47a3
-def _to_array(image):
-    "A Pillow image in mode L or RGB as an array `(c, h, w)`."
-    pixels = np.asarray(image)
-    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _resize(x, size):
-    "All pictures `(n, c, h, w)` at `size`; None leaves them as they are."
-    if size is None or _pair(size) == x.shape[2:]:
-        return x
-    from PIL import Image
-
-    images = (Image.fromarray(p[0] if len(p) == 1 else p.transpose(1, 2, 0)) for p in x)
-    return np.stack([_to_array(_fit(image, size)) for image in images])
 
 # %% ../nbs/api/datasets.ipynb #2b7411de
 class RemoteFile(NamedTuple):
@@ -299,16 +274,14 @@ def photograph(
     from PIL import Image
 
     _one_of(name, _PHOTOGRAPHS, "photograph")
-    image = Image.fromarray(getattr(skimage.data, name)())
-    image = image.convert("L") if gray else image
-    return _to_array(image if size is None else _fit(image, size))
+    return read_picture(Image.fromarray(getattr(skimage.data, name)()), size=size, gray=gray or None)
 
 # %% ../nbs/api/datasets.ipynb #fd0d1814
 def _pool(name, x, y, n_train, n_test, size, seed):
     "A `Data` from all pictures of a set that has no division of its own."
     y = np.asarray(y, np.int64)
     train, test = _divide(y, n_train, n_test, seed)
-    x_train, x_test = _resize(x[train], size), _resize(x[test], size)
+    x_train, x_test = to_size(x[train], size), to_size(x[test], size)
     return Data(x_train, y[train], x_test, y[test], _CATALOGUE[name].classes, _CATALOGUE[name].source)
 
 
@@ -342,7 +315,7 @@ def _corners(n, rows, columns, size, rng):
 def _load_textures(*, n_train, n_test, size, seed):
     "Patches of brick, grass and gravel from scikit-image."
     about, rng, arrays = _CATALOGUE["textures"], np.random.default_rng(seed), []
-    height, width = _pair(32 if size is None else size)
+    height, width = check_size(32 if size is None else size)
     if height != width or height > 128:
         raise ValueError(f"size of a texture patch should be one number from 1 to 128, not {size!r}.")
     for n, columns in (
@@ -731,12 +704,12 @@ def _choose(x, y, n, seed, size):
     "`n` pictures of a part and their labels, each class in its share; None takes all in their own order."
     y = y.astype(np.int64)
     if n is None:
-        return _resize(x, size), y
+        return to_size(x, size), y
     if n > len(y):
         raise ValueError(f"{n} pictures were asked for, but this part of the set has {len(y)}.")
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(_stratified_order(y, rng)[:n])
-    return _resize(x[chosen], size), y[chosen]
+    return to_size(x[chosen], size), y[chosen]
 
 
 def _load_divided(name, *, n_train, n_test, size, seed, **where):
@@ -746,78 +719,76 @@ def _load_divided(name, *, n_train, n_test, size, seed, **where):
     return Data(*train, *test, _CATALOGUE[name].classes, _CATALOGUE[name].source)
 
 # %% ../nbs/api/datasets.ipynb #fc2bf4d5
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
-
-
-def _plain(image, gray):
-    "A Pillow image of any mode in mode RGB, or L if `gray`."
-    from PIL import Image
-
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))  # 65,535 becomes 255
-    if image.mode in ("I", "F"):
-        raise ValueError("32 bits a pixel have no fixed range; save it with 8 or 16")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if gray else "RGB")
-
-
-def _picture(file, size, gray):
-    "The picture in a file as an array `(c, h, w)`: upright, of that size, 8 bits a channel."
-    from PIL import Image, ImageOps
-
-    with Image.open(file) as image:
-        image.draft(None, (max(size), max(size)))  # a large JPEG is decoded at a half, quarter or eighth
-        return _to_array(_fit(_plain(ImageOps.exif_transpose(image), gray), size))
-
-
 def _try_picture(read, name, size, gray):
     "The picture in the file `read(name)`, or, if it is broken, the reason as text."
     try:
-        return _picture(read(name), size, gray)
-    except Exception as error:  # a damaged file may make a decoder raise anything
+        return read_picture(read(name), size=size, gray=gray)
+    except PictureError as error:
+        return error.reason
+    except Exception as error:  # of `read`: the archive may be damaged
         return f"{error}" or type(error).__name__
 
 
-def _nothing_readable(broken):
-    "The error when all files are broken."
-    return DataError(f"None of the {len(broken)} files can be read as a picture; the first says: {broken[0][1]}.")
+def _check_read(y, reasons, classes):
+    "Raise DataError if none of the files with labels `y` of a class can be read; `reasons`: of the broken ones, by their place."
+    whole, bad = np.bincount(y, minlength=len(classes)), np.bincount(y[list(reasons)], minlength=len(classes))
+    if 0 < len(reasons) == len(y):
+        raise DataError(
+            f"None of the {len(y)} files can be read as a picture; the first says: {reasons[min(reasons)]}."
+        )
+    for label in np.flatnonzero((whole > 0) & (bad == whole)):
+        first = next(i for i in sorted(reasons) if y[i] == label)
+        raise DataError(
+            f"None of the {whole[label]} files of class {classes[label]!r} can be read as a picture; the first says: {reasons[first]}."
+        )
+
+
+def _listed(unread, files, reasons):
+    "Files that are not read, each with the reason: those `unread`, and those at the places of `reasons`."
+    return tuple(sorted([*unread, *((shown(files[i]), reason) for i, reason in reasons.items())]))
 
 # %% ../nbs/api/datasets.ipynb #ca0dd2b9
-def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, source):
-    "A `Data` from files `names` with labels `y`; broken ones are skipped and listed."
+def _check_memory(n, size, gray):
+    "Raise DataError if `n` pictures at `size` cannot be held; the system may not say how much memory there is."
+    need = 2 * n * (1 if gray else 3) * size[0] * size[1]  # twice: they are put in order
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else need
+    if need > have:
+        raise DataError(
+            f"{n} pictures of {size[0]}x{size[1]} need {need / 1e9:.1f} GB, and this machine has {have / 1e9:.1f} GB; "
+            "choose a smaller size, fewer pictures (n_train and n_test), or stream_folder."
+        )
+
+
+def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, source, unread=()):
+    "A `Data` from files `names` with labels `y`; broken ones are skipped and listed, after those `unread`."
     if n_train is not None:
         n_train, n_test = _sizes(len(names), n_train, n_test)
     wanted = len(names) if n_train is None else n_train + n_test
-    rng, x, kept, broken = np.random.default_rng(seed), [], [], []
+    _check_memory(wanted, size, gray)
+    rng, x, kept, broken = np.random.default_rng(seed), [], [], {}
     for i in _stratified_order(y, rng):
         if len(kept) == wanted:
             break
         picture = _try_picture(read, names[i], size, gray)
         if isinstance(picture, str):
-            broken.append((str(names[i]), picture))
+            broken[int(i)] = picture
         else:
             x.append(picture)
             kept.append(i)
-    if not kept:
-        raise _nothing_readable(broken)
+    _check_read(y, broken, classes)
     n_train, n_test = _sizes(len(kept), n_train, n_test)
-    x, y = np.stack(x), y[kept]
+    x, y = np.reshape(x, (len(x), 1 if gray else 3, *size)).astype(np.uint8, copy=False), y[kept]
     train = n_test + rng.permutation(n_train)
-    return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=tuple(sorted(broken)))
+    broken = _listed(unread, names, broken)
+    return Data(x[train], y[train], x[:n_test], y[:n_test], classes, source, broken=broken)
 
 # %% ../nbs/api/datasets.ipynb #002574de
-def _tree(path):
-    "The picture files below `path`, their labels, and the classes: the names of the first folders."
-    if not path.is_dir():
-        raise DataError(f"There is no folder {path}; give the folder that holds one folder of pictures for each class.")
-    files = [p.relative_to(path) for p in sorted(path.glob("*/**/*")) if p.suffix.lower() in _SUFFIXES]
-    files = [p for p in files if not any(part.startswith(".") for part in p.parts)]  # nothing hidden
-    if not files:
-        raise DataError(f"{path} holds no folders of pictures; put those of each class into a folder of its own.")
-    classes, y = np.unique([p.parts[0] for p in files], return_inverse=True)
-    return files, y, tuple(map(str, classes))
+def _tree(path, classes):
+    "The tree of pictures at `path`; what is wrong with it is a `DataError`."
+    try:
+        return picture_tree(path, classes)
+    except PictureError as error:
+        raise DataError(str(error)) from None
 
 # %% ../nbs/api/datasets.ipynb #c62e72f7
 def from_folder(
@@ -828,14 +799,15 @@ def from_folder(
     n_train: int | None = None,  # how many to train; None: all that are not for the test
     n_test: int | None = None,  # how many for the test; None: a fifth
     seed: int = 0,  # the same seed divides the same way
+    classes: Sequence[str] | None = None,  # the names of label 0, 1, …; None: those of the folders, sorted
 ) -> Data:
-    "Read a tree of pictures: the first folder below `path` is the class; `Data.broken` lists what cannot be read."
-    path = Path(path).expanduser()
+    "Read a tree of pictures: the first folder below `path` is the class; `Data.broken` lists every file that is not read."
+    path, size = Path(path).expanduser(), check_size(size)
     _check_counts(n_train=n_train, n_test=n_test)
-    files, y, classes = _tree(path)
-    about = {"classes": classes, "source": f"Pictures from the folder {path.name}."}
+    tree = _tree(path, classes)
+    about = {"classes": tree.classes, "source": f"Pictures from the folder {shown(path.name)}.", "unread": tree.unread}
     parts = {"n_train": n_train, "n_test": n_test, "seed": seed}
-    return _from_files(files, y, path.joinpath, size=_pair(size), gray=gray, **parts, **about)
+    return _from_files(tree.files, tree.y, path.joinpath, size=size, gray=gray, **parts, **about)
 
 # %% ../nbs/api/datasets.ipynb #275f665b
 @dataclass(eq=False, repr=False)
@@ -855,11 +827,12 @@ class PictureFolder:
     workers: int  # threads that read
     epoch: int = 0  # how often the folder has been begun
     reasons: dict[int, str] = field(default_factory=dict)  # of the broken files, by their place in `files`
+    unread: tuple[tuple[str, str], ...] = ()  # files and folders that are not tried, each with the reason
 
     @property
     def broken(self) -> tuple[tuple[str, str], ...]:
-        "The files that were skipped so far, each with the reason."
-        return tuple(sorted((str(self.files[i]), reason) for i, reason in self.reasons.items()))
+        "The files that are not read, as far as they are known, each with the reason."
+        return _listed(self.unread, self.files, self.reasons)
 
     def __len__(self) -> int:
         "Batches in an epoch: exact as soon as all broken files are known."
@@ -874,17 +847,22 @@ class PictureFolder:
 
     def split(self, n_test: int | None = None) -> tuple["PictureFolder", "PictureFolder"]:  # None: a fifth
         "A training part and a test part that share no file and hold each class in its share."
-        parts = _divide(self.y, None, n_test, self.seed)
-        train, test = (replace(self, files=[self.files[i] for i in p], y=self.y[p], reasons={}) for p in parts)
-        return train, replace(test, shuffle=False)
+        return _halves(self, n_test)
 
 # %% ../nbs/api/datasets.ipynb #1981dc79
 def _folder_text(folder):
     "What `PictureFolder` prints."
     counts = np.bincount(folder.y, minlength=len(folder.classes))
     held = ", ".join(f"{name} {count}" for name, count in zip(folder.classes, counts, strict=True))
-    about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.reasons)} broken"
-    return f"PictureFolder {folder.root.name}: {held}; {about}"
+    about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.broken)} broken"
+    return f"PictureFolder {shown(folder.root.name)}: {held}; {about}"
+
+
+def _halves(folder, n_test):
+    "The two parts of `PictureFolder.split`; what is not tried is listed with the first."
+    parts = _divide(folder.y, None, n_test, folder.seed)
+    train, test = (replace(folder, files=[folder.files[i] for i in p], y=folder.y[p], reasons={}) for p in parts)
+    return train, replace(test, shuffle=False, unread=())
 
 # %% ../nbs/api/datasets.ipynb #df7b890f
 def _read_ahead(folder, order):
@@ -922,8 +900,7 @@ def _batches(folder):
             x, y = [], []
     if x:
         yield _batch(x, y, folder.scale)
-    if len(folder.reasons) == len(folder.files):
-        raise _nothing_readable(folder.broken)
+    _check_read(folder.y, folder.reasons, folder.classes)
 
 
 def _batch(x, y, scale):
@@ -949,20 +926,14 @@ def stream_folder(
     scale: bool = True,  # float32 from 0 to 1, as networks want it, instead of uint8
     seed: int = 0,  # the same seed gives the same orders
     workers: int = 2,  # threads that read
+    classes: Sequence[str] | None = None,  # the names of label 0, 1, …; None: those of the folders, sorted
 ) -> PictureFolder:
     "Read a tree of pictures batch by batch: the first folder below `path` is the class."
-    path = Path(path).expanduser()
+    path, size = Path(path).expanduser(), check_size(size)
     _check_positive(batch_size=batch_size, workers=workers)
-    files, y, classes = _tree(path)
-    empty = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != "." and p.name not in classes)
-    if empty:
-        raise DataError(f"The folder {empty[0]!r} in {path} holds no pictures; fill it or remove it.")
-    if len(classes) < 2:
-        raise DataError(
-            f"{path} holds one class only, {classes[0]!r}; a classifier needs a folder for each of two or more."
-        )
+    files, y, classes, unread = _tree(path, classes)
     settings = {"batch_size": batch_size, "gray": gray, "shuffle": shuffle, "scale": scale, "seed": seed}
-    return PictureFolder(path, files, y.astype(np.int64), classes, _pair(size), workers=workers, **settings)
+    return PictureFolder(path, files, y, classes, size, workers=workers, unread=unread, **settings)
 
 # %% ../nbs/api/datasets.ipynb #6a7a9c01
 def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
@@ -972,7 +943,7 @@ def _load_cats_dogs(*, n_train, n_test, size, seed, gray=False, **where):
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         y = np.array(["/Dog/" in name for name in names], np.int64)
         parts = {"n_train": n_train, "n_test": n_test, "seed": seed, "classes": about.classes, "source": about.source}
-        size = _pair(64 if size is None else size)
+        size = check_size(64 if size is None else size)
         return _from_files(names, y, lambda name: io.BytesIO(archive.read(name)), size=size, gray=gray, **parts)
 
 # %% ../nbs/api/datasets.ipynb #21ee738d
@@ -1000,7 +971,7 @@ def load(
     description(name)
     _check_counts(n_train=n_train, n_test=n_test)
     if size is not None:
-        _pair(size)
+        check_size(size)
     known = _OPTIONS.get(name, ()) + (_WHERE if description(name).files else ())
     for option in options:
         if option not in known:

@@ -37,6 +37,8 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 
+from .pictures import check_boxes
+
 # %% ../nbs/08_figures.ipynb #e1eb231a
 STATIC = Path(str(files("cnncourse"))) / "static"  # the font, and the player of animations
 
@@ -950,17 +952,6 @@ def _as_masks(masks, shape: tuple[int, int]) -> np.ndarray:  # (k, h, w) of bool
         )
     return masks > 0.5
 
-
-def _as_boxes(boxes) -> np.ndarray:  # (k, 4)
-    "Boxes (x1, y1, x2, y2) with x1 < x2 and y1 < y2."
-    boxes = as_array(boxes, "boxes")
-    boxes = boxes.reshape(-1, 4) if boxes.ndim == 1 and boxes.size in (0, 4) else boxes
-    if boxes.ndim != 2 or boxes.shape[1:] != (4,) or not ((boxes[:, 2:] > boxes[:, :2]).all()):
-        raise ValueError(
-            f"boxes must be rows (x1, y1, x2, y2) with x1 < x2 and y1 < y2, in pixels; got {np.asarray(boxes).tolist()}"
-        )
-    return boxes
-
 # %% ../nbs/08_figures.ipynb #673f5210
 def _draw_object(ax: Axes, colour: str, boxes, masks, labels, extent) -> list[Artist]:
     "The mask, the box and the name of one object, as far as it has them."
@@ -998,7 +989,7 @@ def boxes_and_masks(
     "Boxes and masks over a picture, each object in a colour of its own. Pixel (0, 0) reaches from 0 to 1, as in the formula of IoU."
     picture = _in_range(as_picture(image), _check_limits(limits))
     h, w = picture.shape[:2]
-    boxes = np.zeros((0, 4)) if boxes is None else _as_boxes(boxes)
+    boxes = check_boxes([] if boxes is None else as_array(boxes, "boxes"), h, w)
     masks = np.zeros((0, h, w), bool) if masks is None else _as_masks(masks, (h, w))
     count = max(len(boxes), len(masks))
     if len(boxes) and len(masks) and len(boxes) != len(masks):

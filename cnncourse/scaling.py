@@ -15,15 +15,19 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import FLOAT_DTYPES, check_is_fitted, validate_data
 
+from .pictures import check_unit
+
 # %% ../nbs/01_scaling.ipynb #3eb80825
 def scale_or_one(
     scale: np.ndarray,  # what to divide by, 0 or more: a standard deviation or a range
     low: np.ndarray,  # smallest value, in the shape of `scale`
     high: np.ndarray,  # largest value, in the shape of `scale`
+    n: int = 1,  # values that were added up for each: so often was rounded
 ) -> np.ndarray:
-    "`scale`, but 1 where all values are the same: they have no spread to divide by."
-    constant = np.equal(low, high) | np.equal(scale, 0)  # a spread too small for floats also comes out as 0
-    return np.where(constant, 1.0, scale)
+    "`scale`, but 1 where all values are the same but for rounding: no spread to divide by."
+    largest = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    rounding = n * np.finfo(np.float64).eps * largest  # the bound of scikit-learn
+    return np.where(np.equal(low, high) | (scale <= rounding), 1.0, scale)
 
 # %% ../nbs/01_scaling.ipynb #eb110420
 def averaged_axes(
@@ -81,7 +85,7 @@ class Standardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Subtract the mean and divide by the standard deviation, both learnt in `fit`.
 
     For tables (n, features) and images (n, c, h, w). Learnt: `mean_` and `scale_`, in a shape that lines up with one row
-    or one image (per channel: (c, 1, 1)). `scale_` is the standard deviation over n, not n - 1, and 1 where values are constant.
+    or one image (per channel: (c, 1, 1)). `scale_` is the standard deviation over n, not n - 1, and 1 where values are constant (but for rounding).
     Integers become float64; floats keep their type. `ValueError` for NaN, for other columns or channels than in `fit`;
     `NotFittedError` before `fit`.
     """
@@ -98,7 +102,8 @@ class Standardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         axes = averaged_axes(X.ndim, self.per)
         self.mean_ = X.mean(axes, dtype=np.float64, keepdims=True)[0]
         spread = X.std(axes, dtype=np.float64, keepdims=True)
-        self.scale_ = scale_or_one(spread, X.min(axes, keepdims=True), X.max(axes, keepdims=True))[0]
+        low, high = X.min(axes, keepdims=True), X.max(axes, keepdims=True)
+        self.scale_ = scale_or_one(spread, low, high, X.size // spread.size)[0]
         return self
 
     def transform(self, X):
@@ -136,7 +141,7 @@ class MinMaxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         axes = averaged_axes(X.ndim, self.per)
         low = X.min(axes, keepdims=True).astype(np.float64)
         high = X.max(axes, keepdims=True)
-        self.data_min_, self.data_range_ = low[0], scale_or_one(high - low, low, high)[0]
+        self.data_min_, self.data_range_ = low[0], scale_or_one(high - low, low, high, 10)[0]  # some roundings
         return self
 
     def transform(self, X):
@@ -164,18 +169,11 @@ def _check_layout(
         raise ValueError(f"expected 1, 3 or 4 channels on axis {len(shape) - 3}, received shape {shape}{hint}")
 
 # %% ../nbs/01_scaling.ipynb #fb6d71a2
-def _check_range(
+def _warn_of_two_scalings(
     x: np.ndarray,  # values of any shape
 ):
-    "Refuse what is not uint8 in 0..255 or finite float in 0..1; warn of values that look scaled once too often."
-    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"expected uint8 (0..255) or float (0..1), received {x.dtype}")
-    if not np.isfinite(x).all():
-        raise ValueError(f"expected finite values, received {np.sum(~np.isfinite(x))} that are NaN or infinite")
-    low, high = x.min(), x.max()
-    if x.dtype != np.uint8 and (low < 0 or high > 1):
-        hint = "standardised already?" if low < 0 else "not yet divided by 255.0?"
-        raise ValueError(f"expected floats in 0..1, received {low:.4g}..{high:.4g}; {hint}")
+    "Warn of values that look scaled once too often."
+    high = x.max()
     if x.dtype == np.uint8 and high == 1:
         warnings.warn("uint8 images with no value above 1: were they floats in 0..1 before?", stacklevel=3)
     if x.dtype != np.uint8 and 0 < high <= 1 / 255:
@@ -188,7 +186,8 @@ def check_pixels(
     "`x` as an array if it holds pictures as this course keeps them; else a `ValueError` that says what looks wrong."
     x = np.asarray(x)
     _check_layout(x.shape)
-    _check_range(x)
+    x = check_unit(x)
+    _warn_of_two_scalings(x)
     return x
 
 # %% ../nbs/01_scaling.ipynb #c0fee7d6
@@ -207,10 +206,8 @@ def to_uint8(
     x: np.ndarray,  # float values 0..1, any shape
 ) -> np.ndarray:
     "Floats as 8-bit values, rounded: 0..1 becomes 0..255."
-    x = np.asarray(x)
-    if not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"expected floats in 0..1, received {x.dtype}")
-    _check_range(x)
+    x = check_unit(x, "values", bytes_too=False)
+    _warn_of_two_scalings(x)
     return np.rint(x * 255.0).astype(np.uint8)
 
 # %% ../nbs/01_scaling.ipynb #257a58a7
@@ -241,7 +238,7 @@ def standardize_each(
         raise ValueError(f"expected images (n, c, h, w), received shape {x.shape}")
     x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
     over = {"axis": (1, 2, 3), "keepdims": True}
-    scale = scale_or_one(x.std(dtype=np.float64, **over), x.min(**over), x.max(**over))
+    scale = scale_or_one(x.std(dtype=np.float64, **over), x.min(**over), x.max(**over), x[0].size)
     return ((x - x.mean(dtype=np.float64, **over)) / scale).astype(x.dtype)
 
 # %% ../nbs/01_scaling.ipynb #14028c86

@@ -33,6 +33,7 @@ from cnncourse.networks import (
     _in_keras,
     _network_of,
 )
+from .pictures import check_unit, to_size
 
 # %% ../nbs/06_transfer.ipynb #30c4150e
 BACKBONE = Network(
@@ -69,24 +70,12 @@ def prepare_images(
         raise ValueError(f"pictures (n, c, h, w) with 1 or 3 channels are needed; got shape {x.shape}")
     if scale not in SCALES:
         raise ValueError(f"scale should be one of {', '.join(SCALES)}, not {scale!r}")
-    x = x.astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
-    if x.size and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(f"pictures should be uint8, or floats from 0 to 1; got {x.min():g} to {x.max():g}")
+    x = to_size(check_unit(x), net.input_shape[1:])  # cut to shape, as a folder is read
+    x = x.astype(np.float32) / np.float32(255 if x.dtype == np.uint8 else 1)
     order, mean, std = SCALES[scale]
-    x = np.repeat(_resized(x, net.input_shape[1:]), 3 // x.shape[1], axis=1)
+    x = np.repeat(x, 3 // x.shape[1], axis=1)
     x = x[:, ::-1] if order == "bgr" else x
     return (x - np.float32(mean)[:, None, None]) / np.float32(std)[:, None, None]
-
-# %% ../nbs/06_transfer.ipynb #84c80ac2
-def _resized(x: np.ndarray, size: tuple[int, int]) -> np.ndarray:  # (n, c, h, w) at height and width `size`
-    from PIL import Image
-
-    if x.shape[2:] == size:
-        return x
-    planes = (
-        Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in x.reshape(-1, *x.shape[2:])
-    )
-    return np.reshape([np.asarray(plane) for plane in planes], (*x.shape[:2], *size)).astype(np.float32)
 
 # %% ../nbs/06_transfer.ipynb #3955568c
 class Place(NamedTuple):

@@ -350,8 +350,10 @@ BAD = {
     "pictures must be uint8": lambda: Augmenter([])(CAT.astype(int), 0),
     "pictures must be .n, c, h, w.": lambda: Augmenter([])(CAT[0, 0], 0),
     "looks like channels last": lambda: Augmenter([])(CAT.transpose(0, 2, 3, 1), 0),
-    "float pictures must be from 0 to 1; got 0 to 255": lambda: Augmenter([Blur(1)])(np.float32([[[[0, 255]]]]), 0),
-    "float pictures must be from 0 to 1; got nan": lambda: Augmenter([Blur(1)])(np.full((1, 1, 4, 4), np.nan), 0),
+    "floats in 0..1, received 0..255; not yet divided by 255": lambda: Augmenter([Blur(1)])(
+        np.float32([[[[0, 255]]]]), 0
+    ),
+    "expected finite values, received 16 that are NaN": lambda: Augmenter([Blur(1)])(np.full((1, 1, 4, 4), np.nan), 0),
     "Hue needs pictures with 3 channels, red, green and blue; got 1": lambda: Augmenter([Hue(9)])(CAT[:, :1], 0),
     "squeezes the picture flat": lambda: Augmenter([Shear(1, 1)])(CAT, 0),
     "box 1 .0, 0, 9, 4. must lie in the picture": lambda: Augmenter([]).apply(

@@ -751,7 +751,7 @@ def saved(image, path, **how):
 
 def only(folder, **how):
     "The one picture in a folder."
-    data = from_folder(folder, n_train=1, n_test=0, **{"size": 8, **how})
+    data = from_folder(folder, n_train=1, n_test=0, classes=("a",), **{"size": 8, **how})
     assert data.broken == ()
     return data.x_train[0]
 
@@ -831,32 +831,34 @@ def test_broken_files_are_listed_and_the_rest_is_read(tmp_path):
     cut = tmp_path / "cat" / "deep" / "a.png"
     cut.write_bytes(cut.read_bytes()[:40])
     saved(Image.fromarray(np.ones((8, 8), np.float32)), tmp_path / "dog" / "float.tif")
-    (tmp_path / "dog" / "notes.txt").write_text("ignored")
+    (tmp_path / "dog" / "notes.txt").write_text("no picture, but listed")
     saved(Image.new("RGB", (9, 9)), tmp_path / ".hidden" / "a.png")
     saved(Image.new("RGB", (9, 9)), tmp_path / "dog" / "._a.png")
     data = from_folder(tmp_path, size=8, n_test=5)
     assert data.classes == ("cat", "dog") and len(data.y_train) == 10 and len(data.y_test) == 5
-    assert [Path(name).name for name, _ in data.broken] == ["a.png", "empty.jpg", "float.tif", "text.png"]
+    assert [Path(name).name for name, _ in data.broken] == ["a.png", "empty.jpg", "float.tif", "notes.txt", "text.png"]
     assert all(reason for _, reason in data.broken) and "broken" in repr(data)
 
 
 def test_folder_is_divided_by_seed(tmp_path):
     for i in range(20):
         saved(Image.new("L", (8, 8), 10 * i), tmp_path / "고양이 1" / f"{i}.png")
-    one, same, other = (from_folder(tmp_path, size=8, gray=True, seed=s) for s in (0, 0, 1))
+    name = {"size": 8, "classes": ("고양이 1",)}  # one class, and meant
+    one, same, other = (from_folder(tmp_path, gray=True, seed=s, **name) for s in (0, 0, 1))
     assert one.classes == ("고양이 1",) and one.x_train.shape == (16, 1, 8, 8)
     np.testing.assert_array_equal(one.x_train, same.x_train)
     assert not np.array_equal(one.x_train, other.x_train)
     with pytest.raises(ValueError, match="30 training and 4 test pictures were asked for, but the set has 20"):
-        from_folder(tmp_path, size=8, n_train=30)
+        from_folder(tmp_path, n_train=30, **name)
     with pytest.raises(ValueError, match="n_test should be a whole number from 0"):
-        from_folder(tmp_path, size=8, n_test=-1)
+        from_folder(tmp_path, n_test=-1, **name)
 
 
 def test_folder_of_broken_files_only(tmp_path):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "1.png").write_bytes(b"")
-    refused("None of the 1 files can be read as a picture", from_folder, tmp_path, size=8)
+    for kind in "ab":
+        (tmp_path / kind).mkdir()
+        (tmp_path / kind / "1.png").write_bytes(b"")
+    refused("None of the 2 files can be read as a picture", from_folder, tmp_path, size=8)
 
 
 # The record

@@ -377,7 +377,7 @@ def test_bad_input_gets_one_sentence(framework, sentence):
         (lambda: transfer.with_head(SMALL, 3, "block7"), "did you mean block"),
         (lambda: transfer.freeze(networks.to_torch(SMALL)), "no new head"),
         (lambda: transfer.prepare_images(np.zeros((2, 4, 8, 8)), SMALL), "1 or 3 channels are needed"),
-        (lambda: transfer.prepare_images(np.full((2, 3, 8, 8), 200.0), SMALL), "floats from 0 to 1; got 200 to 200"),
+        (lambda: transfer.prepare_images(np.full((2, 3, 8, 8), 200.0), SMALL), "received 200..200; not yet divided by 255.0?"),
         (lambda: transfer.prepare_images(np.zeros((2, 3, 8, 8)), SMALL, "caffe"), "unit, torch, keras"),
         (lambda: transfer.published("vgg61"), "no published weights of 'vgg61'"),
     ],
