@@ -72,14 +72,14 @@ def _not_whole(y: np.ndarray, name: str, other: str) -> str:
     "The sentence about labels that are no whole numbers."
     if y.dtype.kind in "USTO":
         first = next(iter(y.ravel().tolist()), "")
-        return f"{name} should be integer labels, not text such as {str(first)[:40]!r}: give scaling.encode_labels({name}, classes)."
+        return f"{name} should be integer labels, not text such as {str(first)[:40]!r}: give scaling.encode_labels({name.split()[0]}, classes)."
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         at = _place(np.flatnonzero(~np.isfinite(y))[0], y.shape)
         return (
             f"{name} should be labels, and finite, but holds NaN or infinity (example {at}): leave such examples out."
         )
     whole = y.dtype.kind == "f" and (y == np.rint(y)).all()
-    hint = f" If they are labels, give {name}.astype(int)." if whole else ""
+    hint = f" If they are labels, give {name.split()[0]}.astype(int)." if whole else ""
     return f"{name} should be integer labels, not {y.dtype}.{hint}{other and ' ' + other}"
 
 
@@ -143,7 +143,7 @@ def _check_range(y: np.ndarray, count: int | None, name: str, because: str, igno
     flat = int(np.flatnonzero(wrong)[0])
     to = f"0 to {top - 1}" if count is not None else "0 upwards"
     said = f"{name} should be labels from {to}{because and ', ' + because}, not from {low} to {high}"
-    hint = f": labels count from 0, so give {name} - 1" if (low, high) == (1, top) else ""
+    hint = f": labels count from 0, so give {name.split()[0]} - 1" if (low, high) == (1, top) else ""
     raise ValueError(f"{said} (example {_place(flat, y.shape)} is {int(y.ravel()[flat])}){hint}.")
 
 # %% ../nbs/api/labels.ipynb #f2d61b17

@@ -345,7 +345,7 @@ def _check_pair(batch, what):
 
 def _as_batch(batch, where=""):
     "`(x, y)` of a stream as arrays."
-    _check_pair(batch, f"each batch{where and ','}{where}" if where else "a batch")
+    _check_pair(batch, where.removeprefix(" of ") or "a batch")
     x, y = (as_numpy(part, name + where) for part, name in zip(batch, "xy", strict=True))
     x = _as_float32(x)
     _check_x(x, f"x{where}")
@@ -835,11 +835,11 @@ def _smallest_batch(examples, batch_size):
     if not isinstance(examples, _Stream):
         return len(examples) // ceil(len(examples) / batch_size)
     source = examples.source
-    if isinstance(source, (list, tuple)):
-        return min(len(x) for x, _ in source)
-    try:  # a DataLoader
+    try:  # a list, or a DataLoader
+        if isinstance(source, (list, tuple)):
+            return min(len(x) for x, _ in source)
         return len(source.sampler) % source.batch_size or source.batch_size if not source.drop_last else None
-    except (AttributeError, TypeError):
+    except (AttributeError, TypeError, ValueError):
         return None
 
 # %% ../nbs/api/training.ipynb #c03f0283
