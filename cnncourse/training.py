@@ -29,7 +29,6 @@ from functools import partial
 from itertools import islice
 from math import ceil, cos, inf, isfinite, pi
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -196,6 +195,8 @@ class _Stream:
         "The batches of one pass, that of `epoch`, however often the stream was read before; None: only to look."
         count = 0
         with self.order(epoch):
+            if self.order.tf is not None:
+                _go_forward(self.order.tf, epoch)
             for count, batch in enumerate(_iterate(self.source), 1):
                 yield _as_batch(batch, f" of batch {count}")
         if not count:
@@ -281,24 +282,19 @@ class _Order:
                 stack.callback(write, generator, state := read(generator))
                 if epoch:
                     _reseed(generator, zlib.crc32(repr(state if _is_plain(state) else state.tolist()).encode()) + epoch)
-            if self.tf is not None:
-                _go_forward(self.tf, epoch)
             yield
 
 # %% ../nbs/api/training.ipynb #98de087e
-_PASSES = WeakKeyDictionary()  # {tf.data set: passes that were begun}: it shuffles by a count that nobody can set
-
-
 def _go_forward(dataset, epoch):
-    "Leave out the passes before that of `epoch`: the first was the look before the training."
-    done = _PASSES.get(dataset, 0)
+    "Leave out the passes before that of `epoch`: it shuffles by a count that nobody can set, and the first was our look."
+    done = getattr(dataset, "passes_begun", 0)
     if epoch is not None:
         for _ in range(epoch + 1 - done):
             iter(dataset)
         if epoch == 0 and done > 1:
             warnings.warn(_USED, stacklevel=2)
         done = max(done, epoch + 1)
-    _PASSES[dataset] = done + 1
+    dataset.passes_begun = done + 1
 
 
 _USED = (
@@ -575,7 +571,7 @@ def _predict(model, examples, batch_size):
     stream, parts = isinstance(examples, _Stream), examples
     if not stream:
         parts = map(examples.take, np.array_split(np.arange(len(examples)), ceil(len(examples) / batch_size)))
-    with nullcontext() if _is_keras(model) else _inference(model):
+    with nullcontext() if _is_keras(model) else _inference(model), nullcontext() if stream else examples.order():
         for count, (x, y) in enumerate(parts, 1):
             where = f" of batch {count}" if stream else ""
             yield _outputs(model, x, f"x{where}"), y, where
@@ -1292,8 +1288,8 @@ def _difference(there, here, name: str) -> str:
     if json.dumps(there) == json.dumps(here):
         return ""
     name = name.removesuffix(".kind")
-    if name.endswith(".code"):
-        return f": the code of {name.removesuffix('.code')} is another"
+    if name.endswith((".code", ".code.name")):
+        return f": the code of {name.partition('.code')[0]} is another"
     said = f": {name} is {_told(there)} there and {_told(here)} here"
     return said if len(said) < 120 else f" in its {name}"
 
@@ -1652,14 +1648,14 @@ def _check_options(options: dict, x, y):
 # %% ../nbs/api/training.ipynb #67869ffb
 def _probe(model, examples, options):
     "Raise ValueError unless the network can take the data, and the loss the targets; keep the shape of the outputs."
-    outputs, targets = _look(model, examples, options)
+    x, outputs, targets = _look(model, examples, options)
     options["outputs"] = outputs.shape
     _check_logits(outputs, options["loss"])
     _loss_value(model, options["loss"], outputs, targets[: len(outputs)])
     names, classes = examples.classes, outputs.shape[1] if outputs.ndim > 1 else 1
     if names is not None and _has_labels(outputs.shape, targets) and len(names) > classes:
         raise ValueError(f"x has {len(names)} classes, and the network {classes} outputs: it needs one for each class.")
-    _check_alone(model, examples, options["batch_size"])
+    _check_alone(model, examples, options["batch_size"], x[:1])
     if options["validation"] is not None:
         with _of_validation():
             _look(model, options["validation"], options)
@@ -1667,32 +1663,27 @@ def _probe(model, examples, options):
 
 
 def _look(model, examples, options):
-    "The outputs for the first examples, and targets that fit them: of arrays all, else those of the first batch."
+    "The first examples, the outputs for them, and targets that fit them: of arrays all, else those of the first batch."
     if isinstance(examples, _Stream):
         x, y = next(iter(examples))
     else:
-        x, y = examples.take(np.arange(min(2, len(examples))))
+        with examples.order():
+            x, y = examples.take(np.arange(min(2, len(examples))))
     outputs = _outputs_of(model, x[:2])
     targets = examples.y if type(examples) is _Arrays else y
     shape = (0 if targets is None else len(targets), *outputs.shape[1:])
     targets = _targets(shape, targets, options["loss"], "y" if type(examples) is _Arrays else "y of batch 1")
     if type(examples) is _Arrays:
         examples.y = targets
-    return outputs, targets
+    return x, outputs, targets
 
 # %% ../nbs/api/training.ipynb #d0c50db8
-def _check_alone(model, examples, batch_size):
+def _check_alone(model, examples, batch_size, x):
     "Raise ValueError if an epoch has a batch of one, and the network a batch normalisation that cannot learn from it."
     if _smallest_batch(examples, batch_size) != 1:
         return
-    if _is_keras(model):
-        alone = _norms_of_vectors(model)
-    else:
-        x = examples.take([0])[0] if not isinstance(examples, _Stream) else next(iter(examples))[0][:1]
-        alone = _fails_alone(model, x)
-    if alone:
-        one = len(examples) == 1 if not isinstance(examples, _Stream) else False
-        raise ValueError(_ALONE.format("The data set" if one else "A batch of each epoch"))
+    if _norms_of_vectors(model) if _is_keras(model) else _fails_alone(model, x):
+        raise ValueError(_ALONE.format("A batch of each epoch"))
 
 
 def _fails_alone(model, x) -> bool:

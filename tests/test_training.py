@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from functools import partial
 
@@ -861,3 +862,191 @@ class OnceDataset(torch.utils.data.IterableDataset):
 def test_streams_that_cannot_be_trained_on(x, said):
     with pytest.raises(ValueError, match=said):
         tr.fit(network(), x, epochs=2)
+
+
+# What a checkpoint knows of its training
+
+
+def swapped(layer: int, new: nn.Module) -> nn.Module:
+    model = network()
+    model[layer] = new
+    return model
+
+
+class Hidden(nn.Module):
+    "A network whose activation stands in its code."
+
+    def __init__(self, slope=0.1):
+        super().__init__()
+        self.layers, self.slope = network(), slope
+
+    def forward(self, x):
+        return nn.functional.leaky_relu(self.layers(x), self.slope)
+
+
+class Other(Hidden):
+    def forward(self, x):
+        return nn.functional.elu(self.layers(x), self.slope)
+
+
+Other.__qualname__ = Hidden.__qualname__  # the same class, edited
+
+
+def noise(strength):
+    return lambda x, rng: x + np.float32(strength) * rng.normal(size=x.shape).astype(np.float32)
+
+
+class Brighter:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x, rng):
+        return x + np.float32(self.by)
+
+
+def smoothed(share):
+    def loss(outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=share)
+
+    return loss
+
+
+def weighted(*weights):
+    return nn.CrossEntropyLoss(weight=torch.tensor(weights))
+
+
+def sgd(momentum):
+    return lambda groups: torch.optim.SGD(groups, momentum=momentum)
+
+
+def frozen() -> nn.Module:
+    model = network()
+    model[6].weight.requires_grad_(False)
+    return model
+
+
+def chain(degrees):
+    from cnncourse.augmentation import Augmenter, Flip, Rotate
+
+    return Augmenter([Flip(), Rotate(degrees)])
+
+
+CHANGED = {
+    "activation": ("model", network, lambda: swapped(2, nn.Tanh()), "2 is ReLU there and Tanh here"),
+    "dropout": ("model", network, lambda: swapped(5, nn.Dropout(0.6)), r"5\.p is 0\.3 there and 0\.6 here"),
+    "slope": ("model", Hidden, lambda: Hidden(0.2), r"slope is 0\.1 there and 0\.2 here"),
+    "code of the network": ("model", Hidden, Other, "the code of"),
+    "frozen": ("model", network, frozen, "learns"),
+    "momentum of a norm": (
+        "model",
+        network,
+        lambda: swapped(1, nn.BatchNorm2d(4, momentum=0.5)),
+        r"momentum is 0\.1 there and 0\.5",
+    ),
+    "augment": (
+        "augment",
+        lambda: noise(0.1),
+        lambda: noise(0.2),
+        r"augment function\.strength is 0\.1 there and 0\.2 here",
+    ),
+    "no augment": ("augment", lambda: noise(0.1), lambda: None, "augment function"),
+    "augment of a class": ("augment", lambda: Brighter(0.1), lambda: Brighter(0.2), r"by is 0\.1 there and 0\.2 here"),
+    "augment partly given": (
+        "augment",
+        lambda: partial(_shift, by=1),
+        lambda: partial(_shift, by=2),
+        "by is 1 there and 2 here",
+    ),
+    "code of augment": (
+        "augment",
+        lambda: lambda x, rng: x * 2,
+        lambda: lambda x, rng: x + 2,
+        "the code of augment function",
+    ),
+    "steps": ("augment", lambda: chain(10), lambda: chain(20), r"is 10 there and 20 here|10\.0 there and 20"),
+    "loss": ("loss", lambda: smoothed(0.1), lambda: smoothed(0.2), r"loss function\.share is 0\.1 there and 0\.2 here"),
+    "setting of a loss": (
+        "loss",
+        nn.CrossEntropyLoss,
+        lambda: nn.CrossEntropyLoss(label_smoothing=0.1),
+        "label_smoothing is",
+    ),
+    "weights of a loss": ("loss", lambda: weighted(1.0, 1.0, 1.0), lambda: weighted(1.0, 2.0, 1.0), "weight is"),
+    "optimizer": ("optimizer", lambda: sgd(0.5), lambda: sgd(0.9), r"momentum is 0\.5 there and 0\.9 here"),
+    "validation": ("validation", lambda: (X, Y), lambda: (X[:40], Y[:40]), "validation is"),
+    "no validation": ("validation", lambda: (X, Y), lambda: None, "validation is"),
+}
+
+
+def _shift(x, rng, by):
+    return x + np.float32(by)
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_a_checkpoint_knows_what_changed(kind, tmp_path):
+    name, before, after, said = CHANGED[kind]
+    path = tmp_path / "run"
+    settings = {"model": network, "x": lambda: X, "y": lambda: Y}
+
+    def train(make, epochs):
+        made = {key: value() for key, value in (settings | {name: make}).items()}
+        made["x"] = np.abs(X) / 9 if kind == "steps" else X
+        return tr.fit(**made, epochs=epochs, callbacks=[tr.Checkpoint(path)])
+
+    train(before, 1)
+    good = path.read_bytes()
+    assert len(train(before, 2)) == 2  # made once more, it is the same
+    path.write_bytes(good)
+    with pytest.raises(ValueError, match=f"is a checkpoint of a training that differs.*({said})") as caught:
+        train(after, 2)
+    assert path.read_bytes() == good and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_what_counts_is_no_setting(tmp_path):
+    "A function that counts its calls, and a network that does, are the same after they were called."
+    calls, model = [], nn.Sequential(network(), Explodes())
+
+    class Counts:
+        n = 0
+
+        def __init__(self):
+            self.seen = 0
+
+        def __call__(self, x, rng):
+            self.seen += 1
+            calls.append(len(x))
+            return x
+
+    augment, path = Counts(), tmp_path / "run"
+    tr.fit(model, X, Y, epochs=1, augment=augment, callbacks=[tr.Checkpoint(path)])
+    model[1].calls = -9
+    assert len(tr.fit(model, X, Y, epochs=2, augment=augment, callbacks=[tr.Checkpoint(path)])) == 2 and len(calls) == 4
+
+
+def test_two_trainings_may_write_one_path(tmp_path):
+    "Each writes to a name of its own, and the last one wins."
+    path, stop, errors = tmp_path / "run", time.monotonic() + 1.0, []
+
+    def write(content):
+        while time.monotonic() < stop:
+            try:
+                tr._write_safely(path, content)
+            except OSError as error:
+                errors.append(error)
+
+    contents = [bytes([i]) * 200_000 for i in range(3)]
+    writers = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert errors == [] and path.read_bytes() in contents and [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path):
+    old, new = tmp_path / ".run.1.ab.part", tmp_path / ".run.2.cd.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    tr.fit(network(), X, Y, epochs=1, callbacks=[tr.Checkpoint(tmp_path / "run")])
+    assert {p.name for p in tmp_path.iterdir()} == {"run", new.name}
