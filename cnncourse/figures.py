@@ -1308,6 +1308,29 @@ def network_diagram(
         ax.axis("off")
     return _drawing(ax, faces, _say_network(blocks))
 
+# %% ../nbs/08_figures.ipynb #5a4d6921
+def _save_frames(player, path: Path) -> None:
+    "The frames of an animation as one moving picture, which repeats."
+    from PIL import Image
+
+    frames = [step["frame"] for step in player.steps if "frame" in step]
+    said = "an animation of tables has no frames: save it as .html, or show it with `animate`"
+    _expect(bool(frames), said, str(path))
+    images = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB") for frame in frames]
+    held, settings = io.BytesIO(), {"save_all": True, "append_images": images[1:], "loop": 0}
+    images[0].save(held, path.suffix[1:].upper(), duration=max(20, round(1000 * player.seconds)), **settings)
+    _write_whole(path, held.getvalue())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    "Write beside, then rename: the file is never half there."
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
 # %% ../nbs/08_figures.ipynb #cb310b21
 @dataclass
 class Player:
@@ -1341,29 +1364,6 @@ class Player:
         _expect(path.suffix.lower() in kinds, "the file's name must end in .html, .gif or .webp", str(path))
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.alt)}</title>{self._repr_html_()}</html>'
         return _write_whole(path, page.encode())
-
-# %% ../nbs/08_figures.ipynb #5a4d6921
-def _save_frames(player: Player, path: Path) -> None:
-    "The frames of an animation as one moving picture, which repeats."
-    from PIL import Image
-
-    frames = [step["frame"] for step in player.steps if "frame" in step]
-    said = "an animation of tables has no frames: save it as .html, or show it with `animate`"
-    _expect(bool(frames), said, str(path))
-    images = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB") for frame in frames]
-    held, settings = io.BytesIO(), {"save_all": True, "append_images": images[1:], "loop": 0}
-    images[0].save(held, path.suffix[1:].upper(), duration=max(20, round(1000 * player.seconds)), **settings)
-    _write_whole(path, held.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    "Write beside, then rename: the file is never half there."
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 # %% ../nbs/08_figures.ipynb #29752ed9
 def animate(
