@@ -825,7 +825,7 @@ class PictureFolder:
     scale: bool  # float32 from 0 to 1 instead of uint8
     seed: int  # the same seed gives the same orders
     workers: int  # threads that read
-    epoch: int = 0  # how often the folder has been begun
+    epoch: int = 0  # which pass comes next: it decides the order, and a training sets it
     reasons: dict[int, str] = field(default_factory=dict)  # of the broken files, by their place in `files`
     unread: tuple[tuple[str, str], ...] = ()  # files and folders that are not tried, each with the reason
 
@@ -837,6 +837,11 @@ class PictureFolder:
     def __len__(self) -> int:
         "Batches in an epoch: exact as soon as all broken files are known."
         return -(-(len(self.files) - len(self.reasons)) // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        "Batches in an epoch if no file is broken: this does not change while the broken ones are found."
+        return -(-len(self.files) // self.batch_size)
 
     def __repr__(self):
         return _folder_text(self)
@@ -884,12 +889,13 @@ def _read_ahead(folder, order):
 # %% ../nbs/api/datasets.ipynb #f2671ad1
 def _batches(folder):
     "One epoch of a PictureFolder."
-    order = np.array([i for i in range(len(folder.files)) if i not in folder.reasons])
+    order = np.arange(len(folder.files))
     if folder.shuffle:
         order = np.random.default_rng((folder.seed, folder.epoch)).permutation(order)
     folder.epoch += 1
+    order = [i for i in order.tolist() if i not in folder.reasons]  # last: the order is the same before they are known
     x, y = [], []
-    for i, picture in _read_ahead(folder, order.tolist()):
+    for i, picture in _read_ahead(folder, order):
         if isinstance(picture, str):
             folder.reasons[i] = picture
             continue

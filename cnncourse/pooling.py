@@ -201,6 +201,7 @@ def fold_blocks(
     "Combine the pixels of all windows, block by block; each result is valid until the next one."
     rows, columns = axes
     width, tall = min(columns.size, columns.span - columns.before), None
+    dtype = np.dtype(dtype).newbyteorder("=")  # a ufunc computes in no other order of bytes
     for i, j, r in blocks(*x.shape[:2], rows.out, columns.span):
         shape = (i.stop - i.start, j.stop - j.start, r.stop - r.start)
         if tall is None or tall.shape[:3] != shape:  # the last block may be smaller

@@ -10,20 +10,29 @@ __all__ = ['History', 'cosine', 'step', 'one_cycle', 'epoch_batches', 'predict',
 # %% ../nbs/api/training.ipynb #5bd7e25d
 import copy
 import difflib
+import dis
+import glob
 import hashlib
 import json
 import os
 import random
+import re
+import secrets
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from itertools import islice
 from math import ceil, cos, inf, isfinite, pi
 from pathlib import Path
 
 import numpy as np
+
+from .labels import as_numpy, check_labels, check_same_names
 
 # %% ../nbs/api/training.ipynb #85b6227d
 @dataclass(repr=False)
@@ -106,15 +115,29 @@ def _whole(name, value, least=1):
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} should be a whole number of at least {least}, not {value!r}.")
 
+
+def _amount(name, value):
+    "Raise ValueError unless `value` is a finite number of at least 0."
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < inf:
+        raise ValueError(f"{name} should be a number of at least 0, not {value!r}.")
+
 # %% ../nbs/api/training.ipynb #91c88c78
 class _Arrays:
     "Examples in memory: pictures `x` and their targets `y` (None: only pictures)."
 
+    order = nullcontext  # nothing in them changes from pass to pass
+    classes = None
+
     def __init__(self, x, y):
         self.x, self.y = x, y
-        _check_x(x)
         if y is not None and np.shape(y)[:1] != x.shape[:1]:
-            raise ValueError(f"x and y should hold equally many examples, not {len(x)} and {len(np.atleast_1d(y))}.")
+            one = x.ndim == 3 and np.size(y) == 1
+            hint = " If x is one picture (c, h, w), give x[None] and y[None]." if one else ""
+            found = len(np.atleast_1d(y))
+            raise ValueError(
+                f"x and y should hold equally many examples, not {len(x) if x.ndim else 1} and {found}.{hint}"
+            )
+        _check_x(x)
 
     def __len__(self):
         return len(self.x)
@@ -132,67 +155,231 @@ class _Items(_Arrays):
     "A data set of single examples: `items[i]` is `(x, y)`."
 
     def __init__(self, items):
-        self.items = items
+        self.items, self.classes, self.order = items, _classes_of(items), _Order(items)
 
     def __len__(self):
         return len(self.items)
 
     def take(self, indices):
-        return _as_batch([np.stack(part) for part in zip(*(self.items[int(i)] for i in indices), strict=True)])
+        pairs = [self.items[int(i)] for i in indices]
+        for pair in pairs:
+            _check_pair(pair, "an example")
+        sizes = {np.shape(x) for x, _ in pairs}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"The examples of a batch should have one shape, not {' and '.join(map(str, sorted(sizes)))}."
+            )
+        return _as_batch([np.stack([as_numpy(part, "x") for part in parts]) for parts in zip(*pairs, strict=True)])
 
     def fingerprint(self):
-        return len(self)
+        return [type(self.items).__name__, len(self), _names_or_none(self.classes)]
 
 
+def _names_or_none(names):
+    return None if names is None else [str(name) for name in names]
+
+# %% ../nbs/api/training.ipynb #b5df3dd7
 class _Stream:
     "Batches that come from elsewhere, such as a PyTorch DataLoader: `(x, y)` each, as often as one iterates."
 
     def __init__(self, batches):
-        self.source = batches
-        if iter(batches) is batches:
+        self.source, self.classes, self.order = batches, _classes_of(batches), _Order(batches)
+        with self.order():
+            once = any(map(_read_once, _parts_of(batches)))
+        if once:
             raise ValueError("A generator can be read only once: give a list of batches, a DataLoader or a Dataset.")
+        if hasattr(batches, "cardinality") and int(batches.cardinality()) == -1:
+            raise ValueError("This tf.data set has no end: say how many batches make an epoch, as in x.take(100).")
+
+    def pass_of(self, epoch=None):
+        "The batches of one pass, that of `epoch`, however often the stream was read before; None: only to look."
+        count = 0
+        with self.order(epoch):
+            if self.order.tf is not None:
+                _go_forward(self.order.tf, epoch)
+            for count, batch in enumerate(_iterate(self.source), 1):
+                yield _as_batch(batch, f" of batch {count}")
+        if not count:
+            raise ValueError("The stream gave no batch: it is empty, or it can be read only once.")
 
     def __iter__(self):
-        return map(_as_batch, self.source)
+        return self.pass_of()
 
     def fingerprint(self):
-        return None
+        told = ("batch_size", "drop_last", "shuffle", "seed", "size", "gray")
+        said = {name: getattr(self.source, name, None) for name in told}
+        return [
+            type(self.source).__name__,
+            _names_or_none(self.classes),
+            str({k: v for k, v in said.items() if v is not None}),
+        ]
+
+
+def _iterate(source):
+    "The batches of a stream; a PyDataset of Keras hands them out by number."
+    if not hasattr(source, "on_epoch_end"):
+        return iter(source)
+    return (source[i] for i in range(len(source)))
+
+# %% ../nbs/api/training.ipynb #13e3070e
+def _parts_of(source) -> list:
+    "A stream and what it draws from: its data set, its samplers."
+    found, waiting = [], [source]
+    while waiting:
+        part = waiting.pop(0)
+        if part is not None and not any(part is known for known in found):
+            found.append(part)
+            waiting += [getattr(part, name, None) for name in ("dataset", "sampler", "batch_sampler")]
+            waiting += part._inputs() if type(part).__module__.startswith("tensorflow.") else []
+    return found
+
+
+def _has_items(part) -> bool:
+    "Whether `part` hands out its examples by number."
+    by_number = hasattr(part, "__getitem__") and hasattr(part, "__len__")
+    return by_number and not any(kind.__name__ == "IterableDataset" for kind in type(part).__mro__)
+
+
+def _read_once(part) -> bool:
+    "Whether a second look at `part` would not begin anew."
+    if isinstance(part, Iterator) or _has_items(part) or not hasattr(part, "__iter__"):
+        return isinstance(part, Iterator)
+    framework = type(part).__module__.split(".")[0] in ("torch", "tensorflow", "keras")
+    return not framework and not hasattr(part, "data_source") and iter(part) is iter(part)
+
+
+def _classes_of(source):
+    "The names of the classes, where a stream or its data set has them; else None."
+    for part in _parts_of(source):
+        for name in ("classes", "class_names"):
+            names = getattr(part, name, None)
+            if isinstance(names, (list, tuple)) and names:
+                return names
+    return None
+
+# %% ../nbs/api/training.ipynb #0affd28c
+class _Order:
+    "What decides the random order of a stream: counters of its passes, and generators that it holds."
+
+    def __init__(self, source):
+        parts = _parts_of(source)
+        self.counters = [
+            part for part in parts if hasattr(part, "set_epoch") or type(getattr(part, "epoch", None)) is int
+        ]
+        held = [value for part in parts for value in getattr(part, "__dict__", {}).values()]
+        self.generators = list({id(value): value for value in held if _kind_of(value)}.values())
+        self.tf = source if any(getattr(part, "_reshuffle_each_iteration", False) for part in parts) else None
+
+    @contextmanager
+    def __call__(self, epoch=None):
+        "One pass, that of `epoch`, or the first; afterwards all is as it was before."
+        with ExitStack() as stack:
+            for part in self.counters:
+                stack.callback(_set_epoch, part, getattr(part, "epoch", 0))
+                _set_epoch(part, epoch or 0)
+            for generator in self.generators:
+                read, write = _kind_of(generator)
+                stack.callback(write, generator, state := read(generator))
+                if epoch:
+                    _reseed(generator, zlib.crc32(repr(state if _is_plain(state) else state.tolist()).encode()) + epoch)
+            yield
+
+# %% ../nbs/api/training.ipynb #98de087e
+def _go_forward(dataset, epoch):
+    "Leave out the passes before that of `epoch`: it shuffles by a count that nobody can set, and the first was our look."
+    done = getattr(dataset, "passes_begun", 0)
+    if epoch is not None:
+        for _ in range(epoch + 1 - done):
+            iter(dataset)
+        if epoch == 0 and done > 1:
+            warnings.warn(_USED, stacklevel=2)
+        done = max(done, epoch + 1)
+    dataset.passes_begun = done + 1
+
+
+_USED = (
+    "This tf.data set was read before, and shuffles anew each time: for the same numbers as the first time, make it anew, "
+    "or give shuffle(reshuffle_each_iteration=False)."
+)
+
+
+def _set_epoch(part, epoch):
+    with suppress(AttributeError):  # a counter that only its owner may set
+        part.set_epoch(epoch) if hasattr(part, "set_epoch") else setattr(part, "epoch", epoch)
+
+
+def _is_plain(state):
+    return isinstance(state, (tuple, dict))
+
+
+def _kind_of(value):
+    "How to read and to write the state of a random generator; None for anything else."
+    if isinstance(value, np.random.Generator):
+        return lambda g: g.bit_generator.state, lambda g, state: setattr(g.bit_generator, "state", state)
+    if isinstance(value, random.Random):
+        return random.Random.getstate, random.Random.setstate
+    if isinstance(value, np.random.RandomState):
+        return lambda g: g.get_state(legacy=False), np.random.RandomState.set_state
+    if (torch := sys.modules.get("torch")) and isinstance(value, torch.Generator):
+        return torch.Generator.get_state, torch.Generator.set_state
+    return None
+
+
+def _reseed(generator, seed):
+    "Let a generator begin at `seed`."
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    else:
+        getattr(generator, "manual_seed", getattr(generator, "seed", None))(seed % 2**32)
 
 # %% ../nbs/api/training.ipynb #bcdf0e71
-def _as_batch(batch):
-    "`(x, y)` of a stream as arrays."
+def _check_pair(batch, what):
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise ValueError(f"An example or batch should be a pair (x, y), not a {type(batch).__name__}.")
-    x, y = (np.asarray(part) for part in batch)
-    x = x.astype(np.float32, copy=False) if x.dtype == np.float64 else x
-    _check_x(x)
+        kind = type(batch).__name__ + (f" of {len(batch)}" if isinstance(batch, (tuple, list)) else "")
+        raise ValueError(f"{what[0].upper()}{what[1:]} should be a pair (x, y), not a {kind}.")
+
+
+def _as_batch(batch, where=""):
+    "`(x, y)` of a stream as arrays."
+    _check_pair(batch, where.removeprefix(" of ") or "a batch")
+    x, y = (as_numpy(part, name + where) for part, name in zip(batch, "xy", strict=True))
+    x = _as_float32(x)
+    _check_x(x, f"x{where}")
+    if y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"x and y{where} should hold equally many examples, not {len(x)} and {len(np.atleast_1d(y))}.")
     return x, y
 
 
-def _check_x(x):
+def _as_float32(x):
+    return x.astype(np.float32) if x.dtype.kind == "f" and x.dtype.itemsize in (4, 8) else x
+
+
+def _check_x(x, name="x"):
     "Raise ValueError unless `x` is a batch of finite float32 numbers."
     if x.dtype != np.float32:
-        hint = " Scale first: (x / 255).astype('float32')." if x.dtype == np.uint8 else ""
-        raise ValueError(f"x should be float32, not {x.dtype}.{hint}")
+        hint = f" Scale first: ({name.split()[0]} / 255).astype('float32')." if x.dtype == np.uint8 else ""
+        raise ValueError(f"{name} should be float32, not {x.dtype}.{hint}")
     if x.ndim < 2 or not x.size:
-        raise ValueError(f"x should hold at least one example, as (n, c, h, w) or (n, features), not shape {x.shape}.")
+        raise ValueError(
+            f"{name} should hold at least one example, as (n, c, h, w) or (n, features), not shape {x.shape}."
+        )
     if not (isfinite(x.min()) and isfinite(x.max())):
-        raise ValueError("x should be finite, but holds NaN or infinity.")
+        raise ValueError(f"{name} should be finite, but holds NaN or infinity.")
 
-
+# %% ../nbs/api/training.ipynb #8bab4716
 def _open(x, y=None):
     "The examples of `x` and `y`: arrays, a data set of single examples, or a stream of batches."
+    if isinstance(x, (_Arrays, _Stream)):
+        return x
     if hasattr(x, "dtype"):
-        x = np.asarray(x)
-        x = x.astype(np.float32) if x.dtype == np.float64 else x
-        return _Arrays(x, None if y is None else np.asarray(y))
+        x = _as_float32(as_numpy(x, "x"))
+        return _Arrays(x, None if y is None else as_numpy(y))
     if y is not None:
         raise ValueError(f"x should be an array when y is given, not a {type(x).__name__}.")
-    if hasattr(x, "__getitem__") and hasattr(x, "__len__") and not isinstance(x, (list, tuple)):
-        return _Items(x)
-    if not isinstance(x, Iterable):
+    if isinstance(x, (str, bytes, dict, set)) or (not isinstance(x, Iterable) and not hasattr(x, "__getitem__")):
         raise ValueError(f"x should be an array, a Dataset or an iterable of batches, not a {type(x).__name__}.")
-    return _Stream(x)
+    batches = isinstance(x, (list, tuple)) or hasattr(x, "on_epoch_end")  # the latter is a PyDataset of Keras
+    return _Items(x) if _has_items(x) and not batches else _Stream(x)
 
 # %% ../nbs/api/training.ipynb #fdc39c74
 def epoch_batches(
@@ -206,25 +393,30 @@ def epoch_batches(
     start: int = 0,  # how many batches to leave out
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "The batches of one epoch in random order; the same arguments give the same batches."
-    examples = x if isinstance(x, (_Arrays, _Stream)) else _open(x, y)
-    parts = examples
-    if not isinstance(examples, _Stream):
-        order = np.random.default_rng([seed, epoch, 0]).permutation(len(examples))
-        parts = np.array_split(order, ceil(len(examples) / batch_size))
-    for count, part in enumerate(parts):
-        if count >= start:
-            xb, yb = part if isinstance(examples, _Stream) else examples.take(part)
-            if augment is not None:
-                xb = _augmented(augment, xb, np.random.default_rng([seed, epoch, count + 1]))
-            yield xb, yb
+    _whole("batch_size", batch_size)
+    examples = _open(x, y)
+    for count, (xb, yb) in enumerate(_batches_of(examples, batch_size, seed, epoch, start), start):
+        if augment is not None:
+            xb = _augmented(augment, xb, np.random.default_rng([seed, epoch, count + 1]))
+        yield xb, yb
+
+
+def _batches_of(examples, batch_size, seed, epoch, start):
+    "The batches as they come from the data."
+    if isinstance(examples, _Stream):
+        yield from islice(examples.pass_of(epoch), start, None)
+        return
+    order = np.random.default_rng([seed, epoch, 0]).permutation(len(examples))
+    with examples.order(epoch):
+        for part in np.array_split(order, ceil(len(examples) / batch_size))[start:]:
+            yield examples.take(part)
 
 
 def _augmented(augment, x, rng):
     "`augment(x, rng)`, checked."
-    new = np.asarray(augment(x, rng))
-    new = new.astype(np.float32, copy=False) if new.dtype == np.float64 else new
-    if len(new) != len(x):
-        raise ValueError(f"augment should return as many examples as it gets, {len(x)}, not {len(new)}.")
+    new = _as_float32(as_numpy(augment(x, rng), "what augment returns"))
+    if new.shape[:1] != x.shape[:1]:
+        raise ValueError(f"augment should return as many examples as it gets, {len(x)}, not {len(np.atleast_1d(new))}.")
     _check_x(new)
     return new
 
@@ -270,28 +462,97 @@ def _tensor(array, device):
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def _outputs(model, x):
+def _outputs(model, x, name="x"):
     "The outputs (NumPy, channels first) for one batch."
     try:
+        _check_shape(model, x)
         if _is_keras(model):
-            _check_keras_input(model, _to_last(x))
             return _to_first(np.asarray(model(_to_last(x), training=False)))
-        outputs = model(_tensor(x, _device_of(model)))
+        with _never_one_picture(model, x):
+            outputs = model(_tensor(x, _device_of(model)))
         if not hasattr(outputs, "cpu"):
             raise ValueError(f"it gives a {type(outputs).__name__}, not one tensor of outputs")
+        if outputs.shape[:1] != x.shape[:1]:
+            raise ValueError(f"it gives {tuple(outputs.shape)}, not outputs for each of {len(x)} examples")
         return outputs.cpu().numpy()
     except Exception as error:  # each framework raises errors of its own
-        if "out of memory" in str(error).lower() or "OOM" in str(error):
+        if _no_memory(error):
             raise
-        raise ValueError(f"The network cannot take x of shape {x.shape}: {str(error).splitlines()[0]}") from error
+        raise _cannot_take(model, x, error, name) from error
 
 
-def _check_keras_input(model, x):
-    "Raise ValueError unless the shape is the one that the network was built for."
-    wanted = model.input_shape if isinstance(getattr(model, "input_shape", None), tuple) else x.shape
-    if len(wanted) != len(x.shape) or any(w not in (None, n) for w, n in zip(wanted, x.shape, strict=True)):
-        channels_first = wanted[:1] + wanted[-1:] + wanted[1:-1]
-        raise ValueError(f"it takes {str(channels_first).replace('None', 'n', 1)}")
+def _no_memory(error):
+    return "out of memory" in str(error).lower() or "OOM" in str(error)
+
+
+def _cannot_take(model, x, error, name="x"):
+    "The sentence about a batch that the network cannot take."
+    said = _shape_hint(model, x) or (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"The network cannot take {name} of shape {tuple(x.shape)}: {said}")
+
+# %% ../nbs/api/training.ipynb #ea66579e
+def _picture_of(model) -> tuple | None:
+    "The pictures (c, h, w) that a network takes, as far as it tells: None for a size that may be any, or if it takes no pictures."
+    if _is_keras(model):
+        shape = getattr(model, "input_shape", None)
+        return (shape[-1], *shape[1:-1]) if isinstance(shape, tuple) and len(shape) == 4 else None
+    if net := getattr(model, "meta", {}).get("network"):  # made by `networks.to_torch`
+        return tuple(net.input_shape) if len(net.input_shape) == 3 else None
+    first = next(iter(_maps_layers(model)), None)
+    return None if first is None else (getattr(first, "in_channels", None), None, None)
+
+
+def _maps_layers(model):
+    "The layers of a PyTorch network that read maps (n, c, h, w)."
+    return (m for m in model.modules() if type(m).__name__.endswith("2d") and not list(m.children()))
+
+
+def _check_shape(model, x):
+    "Raise ValueError unless the shape is one that the network says it takes."
+    if _is_keras(model):
+        wanted = model.input_shape if isinstance(getattr(model, "input_shape", None), tuple) else _to_last(x).shape
+        wanted, shape = (wanted[:1] + wanted[-1:] + wanted[1:-1] if len(wanted) > 2 else wanted), x.shape
+        if len(wanted) != len(shape) or any(w not in (None, n) for w, n in zip(wanted, shape, strict=True)):
+            raise ValueError(f"it takes {str(wanted).replace('None', 'n', 1)}")
+    elif net := getattr(model, "meta", {}).get("network"):
+        turned = len(net.input_shape) == 3 and x.shape[1:] == (*net.input_shape[1:], net.input_shape[0])
+        if x.ndim != len(net.input_shape) + 1 or (turned and x.shape[1:] != net.input_shape):
+            raise ValueError(f"it takes (n, {', '.join(map(str, net.input_shape))})")
+
+# %% ../nbs/api/training.ipynb #10504178
+def _shape_hint(model, x) -> str:
+    "What to say where `x` looks like one picture, or like pictures with channels last; else nothing."
+    if (wanted := _picture_of(model)) is None:
+        return ""
+    channels, shape = wanted[0], tuple(x.shape)
+    last = x.ndim > 2 and channels in (None, shape[-1]) and shape[-1] in (1, 3, 4, channels) and shape[-3] != channels
+    if x.ndim == 2:
+        return "it looks like one grey picture (h, w), not a batch: give x[None, None]"
+    if x.ndim == 3 and channels == 1 and shape[0] != 1 and not last:
+        return "it has no axis for the channels, as in (n, c, h, w): give x[:, None]"
+    if x.ndim == 3:
+        turn = ".transpose(0, 3, 1, 2)" if last else ""
+        return f"it looks like one picture ({'h, w, c' if last else 'c, h, w'}), not a batch: give x[None]{turn}"
+    if x.ndim == 4 and last:
+        return "it looks like channels last (n, h, w, c): give x.transpose(0, 3, 1, 2)"
+    return ""
+
+
+@contextmanager
+def _never_one_picture(model, x):
+    "PyTorch's layers for maps also take one picture (c, h, w), and read a batch of rows as such: here they refuse it."
+
+    def refuse(module, inputs):
+        if getattr(inputs[0], "ndim", 4) == 3:
+            raise ValueError(f"{type(module).__name__} wants maps (n, c, h, w)")
+
+    watched = _maps_layers(model) if x.ndim == 3 else ()
+    hooks = [layer.register_forward_pre_hook(refuse) for layer in watched]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 # %% ../nbs/api/training.ipynb #45e428ba
 def predict(
@@ -301,19 +562,29 @@ def predict(
     batch_size: int = 256,  # examples computed at once
 ) -> np.ndarray:  # (n, …), channels first
     "The outputs of the network for `x`, in inference mode."
-    return _predict(model, _open(x), batch_size)[0]
+    return _all_outputs([outputs for outputs, _, _ in _predict(model, _open(x), batch_size)])
 
 # %% ../nbs/api/training.ipynb #73ba7674
 def _predict(model, examples, batch_size):
-    "Outputs and targets of all examples."
+    "Outputs and targets, batch by batch, with what the batch is called."
     _whole("batch_size", batch_size)
-    parts = examples
-    if not isinstance(examples, _Stream):
+    stream, parts = isinstance(examples, _Stream), examples
+    if not stream:
         parts = map(examples.take, np.array_split(np.arange(len(examples)), ceil(len(examples) / batch_size)))
-    with nullcontext() if _is_keras(model) else _inference(model):
-        found = [(_outputs(model, x), y) for x, y in parts]
-    outputs, targets = zip(*found, strict=True)
-    return np.concatenate(outputs), None if targets[0] is None else np.concatenate(targets)
+    with nullcontext() if _is_keras(model) else _inference(model), nullcontext() if stream else examples.order():
+        for count, (x, y) in enumerate(parts, 1):
+            where = f" of batch {count}" if stream else ""
+            yield _outputs(model, x, f"x{where}"), y, where
+
+
+def _all_outputs(parts):
+    "The outputs of all batches as one array."
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"The outputs should have one shape, not {' and '.join(map(str, sorted(shapes)))}: are the pictures of one size?"
+        )
+    return np.concatenate(parts)
 
 # %% ../nbs/api/training.ipynb #aa48571a
 _LOSSES = ("cross_entropy", "mse", "mae", "binary_cross_entropy")  # what both frameworks know by name
@@ -348,36 +619,80 @@ def _loss_name(loss):
 # %% ../nbs/api/training.ipynb #db472374
 def _has_labels(outputs, targets):
     "Whether the targets are class numbers, so that an accuracy can be counted."
-    return np.issubdtype(targets.dtype, np.integer) and outputs.ndim == targets.ndim + 1
+    return np.issubdtype(targets.dtype, np.integer) and len(outputs) == targets.ndim + 1
 
 
-def _check_targets(outputs, targets, loss):
-    "Raise ValueError unless `targets` fit the outputs `(n, …)` and the loss."
-    name = _loss_name(loss)
-    if targets is None:
-        raise ValueError("y is missing: give the targets, or x as pairs (x, y).")
-    if name == "cross_entropy" and not callable(loss):
-        _check_labels(outputs, targets)
-    elif not callable(loss) and targets.shape[1:] != outputs.shape[1:]:
-        raise ValueError(f"y should have the shape of the outputs, (n, *{outputs.shape[1:]}), not {targets.shape}.")
-    if np.issubdtype(targets.dtype, np.floating) and not np.isfinite(targets).all():
-        raise ValueError("y should be finite, but holds NaN or infinity.")
+def _targets(shape, y, loss, name="y"):
+    "`y` as the loss wants it, for outputs of `shape` (n, …); `ValueError` if it cannot."
+    if y is None:
+        raise ValueError(f"{name} is missing: give the targets, or x as pairs (x, y).")
+    if callable(loss):
+        return _own_targets(shape, as_numpy(y, name), loss, name)
+    if _loss_name(loss) == "cross_entropy":
+        return _labels(shape, y, name)
+    return _numbers(shape, as_numpy(y, name), loss, name)
 
 
-def _check_labels(outputs, labels):
-    "Raise ValueError unless `labels` are class numbers and `outputs` are logits `(n, classes, …)`."
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"y should be integer labels, not {labels.dtype}. For other targets give loss=, as in loss='mse'."
-        )
-    if labels.shape[1:] != outputs.shape[2:]:
-        hint = " If it is one-hot, give y.argmax(axis=1)." if labels.shape[1:] == outputs.shape[1:] else ""
-        raise ValueError(f"y should be one label for each example, (n,), not shape {labels.shape}.{hint}")
-    classes = outputs.shape[1]
-    if labels.min() < 0 or labels.max() >= classes:
-        said = f"0 to {classes - 1}, for the network has {classes} outputs"
-        raise ValueError(f"y should be labels from {said}, not from {labels.min()} to {labels.max()}.")
-    if classes > 1 and outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-4):
+def _labels(shape, y, name, ignore=None, exact=True):
+    "Labels for outputs (n, classes, …)."
+    if len(shape) < 2:
+        raise ValueError(f"Cross-entropy wants outputs (n, classes), and the network gives {shape}: name another loss.")
+    said = f"for the network has {shape[1]} output{'s' * (shape[1] != 1)}"
+    if shape[1] == 1:
+        said += " (with one for two classes give loss='binary_cross_entropy' and y[:, None].astype('float32'))"
+    wanted, other = (shape[0], *shape[2:]), "For other targets give loss=, as in loss='mse'."
+    return check_labels(y, shape[1], shape=wanted, name=name, because=said, other=other, ignore=ignore)
+
+# %% ../nbs/api/training.ipynb #adc0b89a
+def _numbers(shape, y, loss, name):
+    "Numbers to compare with the outputs, one with one."
+    if y.dtype.kind not in "biuf":
+        check_labels(y, name=name)  # says what text and gaps are
+    if y.shape != shape:
+        column = " Give y[:, None]." if (*y.shape, 1) == shape else ""
+        plain = y.dtype.kind in "biu" and not column
+        hint = " If it holds labels, leave loss= out; if numbers, give floats." if plain else column
+        wanted = f"(n, {', '.join(map(str, shape[1:]))})" if len(shape) > 1 else "(n,)"
+        raise ValueError(f"{name} should have the shape of the outputs, {wanted}, not {y.shape}.{hint}")
+    if y.dtype.kind != "f":
+        raise ValueError(f"{name} should be floats for the loss {loss!r}, not {y.dtype}: give y.astype('float32').")
+    _check_finite_targets(y, name)
+    if loss == "binary_cross_entropy" and not (y.min() >= 0 and y.max() <= 1):
+        said = f"{name} should be from 0 to 1 for binary_cross_entropy"
+        raise ValueError(f"{said}, not from {y.min():g} to {y.max():g}.")
+    return y.astype(np.float32, copy=False)
+
+
+def _check_finite_targets(y, name):
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"{name} should be finite, but holds NaN or infinity.")
+
+
+def _own_targets(shape, y, loss, name):
+    "Targets for a loss of the user's own: only a loss that is known to read labels has them checked."
+    if y.dtype.kind not in "biuf":
+        check_labels(y, name=name)
+    _check_finite_targets(y, name)
+    known, ignore = _ignored(loss)
+    if known and y.dtype.kind in "iu" and len(shape) == y.ndim + 1:
+        return _labels(shape, y, name, ignore)
+    return y.astype(np.int64 if y.dtype.kind in "biu" else np.float32, copy=False)
+
+
+def _ignored(loss):
+    "Whether a loss is PyTorch's cross-entropy of labels, and which number it leaves out."
+    inner, settings = (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
+    name = getattr(inner, "__name__", type(inner).__name__)
+    known = name in ("cross_entropy", "nll_loss", "CrossEntropyLoss", "NLLLoss")
+    return known and type(inner).__module__ != "__main__", settings.get(
+        "ignore_index", getattr(inner, "ignore_index", -100)
+    )
+
+
+def _check_logits(outputs, loss):
+    "Raise ValueError if the network ends in softmax and the loss takes the logarithm once more."
+    wants_logits = loss in (None, "cross_entropy") and outputs.ndim > 1 and outputs.shape[1] > 1
+    if wants_logits and outputs.min() >= 0 and np.allclose(outputs.sum(axis=1), 1, atol=1e-4):
         raise ValueError(
             "The network ends in softmax, but the loss wants logits: leave the softmax out, or give loss=."
         )
@@ -392,10 +707,16 @@ def evaluate(
     batch_size: int = 256,  # examples computed at once
 ) -> dict[str, float]:  # "loss"; with labels also "accuracy", the share that is right
     "The loss and the accuracy of the network on `x`, in inference mode."
-    outputs, targets = _predict(model, _open(x, y), batch_size)
-    _check_targets(outputs, targets, loss)
+    _loss_name(loss)
+    outputs, targets = [], []
+    for found, yb, where in _predict(model, _open(x, y), batch_size):
+        outputs.append(found)
+        targets.append(_targets(found.shape, yb, loss, f"y{where}") if where else yb)
+    outputs, targets = _all_outputs(outputs), None if targets[0] is None else _all_outputs(targets)
+    targets = _targets(outputs.shape, targets, loss)
+    _check_logits(outputs, loss)
     result = {"loss": _loss_value(model, loss, outputs, targets)}
-    if _has_labels(outputs, targets):
+    if _has_labels(outputs.shape, targets):
         result["accuracy"] = float((outputs.argmax(axis=1) == targets).mean())
     return result
 
@@ -493,9 +814,28 @@ def _steps(examples, batch_size):
     "Batches in an epoch; None where a stream does not say."
     if not isinstance(examples, _Stream):
         return ceil(len(examples) / batch_size)
-    try:
-        return len(examples.source)
+    try:  # a folder's length changes while its broken files are found
+        return getattr(examples.source, "steps", None) or len(examples.source)
     except TypeError:
+        return None
+
+
+_ALONE = (
+    "{} has a single example, and batch normalisation cannot learn from one number a channel: "
+    "leave that batch out, as by drop_last=True of a DataLoader, or take another batch_size."
+)
+
+
+def _smallest_batch(examples, batch_size):
+    "Examples in the smallest batch of an epoch; None where a stream does not say."
+    if not isinstance(examples, _Stream):
+        return len(examples) // ceil(len(examples) / batch_size)
+    source = examples.source
+    try:  # a list, or a DataLoader
+        if isinstance(source, (list, tuple)):
+            return min(len(x) for x, _ in source)
+        return len(source.sampler) % source.batch_size or source.batch_size if not source.drop_last else None
+    except (AttributeError, TypeError, ValueError):
         return None
 
 # %% ../nbs/api/training.ipynb #c03f0283
@@ -513,6 +853,16 @@ class _Counting(Run):
         lr = self.options["lr"]
         return float(max(lr.values()) if isinstance(lr, dict) else lr)
 
+    def checked(self, examples):
+        "Batches of a stream with their targets looked at, before anything is learnt from them."
+        for count, (x, y) in enumerate(examples, self.batch + 1):
+            if type(self.examples) is not _Arrays:  # those were looked at in one
+                said, shape = f"y of batch {count}", (len(x), *self.options["outputs"][1:])
+                if sizes := len(shape) - 2:  # maps: the pictures of each batch may have a size of their own
+                    shape = (*shape[:2], *as_numpy(y, said).shape[-sizes:])
+                y = _targets(shape, y, self.options["loss"], said)
+            yield x, y
+
     def begin_epoch(self):
         self.started = time.perf_counter()
         if self.batch == 0:  # else the epoch goes on where a checkpoint was written
@@ -529,16 +879,31 @@ class _Counting(Run):
         self.epoch, self.batch = self.epoch + 1, 0
         self.row = {"epoch": self.epoch} | measured
         if self.options["validation"] is not None:
-            found = evaluate(self.model, *_pair(self.options["validation"]), loss=self.options["loss"])
+            found = evaluate(self.model, self.options["validation"], loss=self.options["loss"])
             self.row |= {f"val_{name}": value for name, value in found.items()}
         self.row |= {"lr": self.top_rate * self.factor(self.step - 1), "seconds": seconds}
         self.history.epochs.append(self.row)
         self.call("on_epoch_end")
 
 # %% ../nbs/api/training.ipynb #128a46c7
-def _pair(validation):
-    "Validation data as `(x, y)`; a stream or Dataset holds both."
-    return validation if isinstance(validation, tuple) else (validation, None)
+def _open_validation(validation):
+    "Validation data, `(x, y)`, or a stream or Dataset that holds both."
+    if isinstance(validation, tuple) and len(validation) != 2:
+        raise ValueError(f"validation should be (x, y), a Dataset or a stream, not a tuple of {len(validation)}.")
+    with _of_validation():
+        return (
+            None
+            if validation is None
+            else _open(*(validation if isinstance(validation, tuple) else (validation, None)))
+        )
+
+
+@contextmanager
+def _of_validation():
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"In the validation data: {error}") from error
 
 
 def _state_of(run: Run) -> dict:
@@ -631,9 +996,10 @@ class EarlyStopping(Callback):
         monitor: str = "val_loss",  # a key of the history
         patience: int = 5,  # epochs without improvement until it stops
         min_delta: float = 0.0,  # an improvement must be larger than this
-        mode: str | None = None,  # "min" or "max"; None: "max" for an accuracy, else "min"
+        mode: str | None = None,  # "min" or "max"; None: "min" for a loss or error, "max" for an accuracy
     ):
         _whole("patience", patience)
+        _amount("min_delta", min_delta)
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.sign = _sign(monitor, mode)
         self.weights = None
@@ -664,11 +1030,18 @@ class EarlyStopping(Callback):
         self.best_epoch, self.best, self.weights = state["best_epoch"], state["best"], state["weights"]
 
 # %% ../nbs/api/training.ipynb #c3bc918b
+_LESS, _MORE = ("loss", "error", "mse", "mae"), ("accuracy", "acc")  # what such a name ends in says which is better
+
+
 def _sign(monitor, mode):
     "1 where more is better, -1 where less is."
     if mode not in (None, "min", "max"):
         raise ValueError(f"mode should be 'min' or 'max', not {mode!r}.")
-    return 1 if (mode or ("max" if "accuracy" in monitor else "min")) == "max" else -1
+    *before, last = re.findall("[a-z]+", str(monitor).lower()) or [""]
+    turned = {"neg", "negative", "minus", "inverse"} & set(before)
+    if mode is None and (turned or last not in _LESS + _MORE):
+        raise ValueError(f"Is more of {monitor!r} better, or less? Say mode='max' or mode='min'.")
+    return 1 if mode == "max" or (mode is None and last in _MORE) else -1
 
 # %% ../nbs/api/training.ipynb #ccaa15f0
 def gradient_norms(
@@ -750,7 +1123,7 @@ def _digest(arrays: dict, text: str) -> str:
 # %% ../nbs/api/training.ipynb #00989af9
 def _write_safely(path: Path, content: bytes) -> None:
     "Write beside, force onto the disk, rename: `path` is always whole, the old one or the new one."
-    beside = path.with_name(f"{path.name}.part")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")  # no other writer has this name
     try:
         with open(beside, "wb") as file:
             file.write(content)
@@ -766,6 +1139,14 @@ def _write_safely(path: Path, content: bytes) -> None:
         finally:
             os.close(folder)
 
+
+def _sweep(path: Path) -> None:
+    "Remove what trainings that were killed while they wrote have left beside `path`: parts older than an hour."
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
+
 # %% ../nbs/api/training.ipynb #32f59575
 def _settings(run: Run) -> dict:
     "What must be the same for a training to go on from a checkpoint."
@@ -773,16 +1154,155 @@ def _settings(run: Run) -> dict:
     same = {name: options[name] for name in ("batch_size", "seed", "lr", "weight_decay")}
     same |= {"optimizer": _optimizer_name(options["optimizer"]), "loss": _loss_name(options["loss"])}
     same |= {"data": run.examples.fingerprint(), "callbacks": [type(c).__name__ for c in run.callbacks if c.state()]}
+    validation = options["validation"]
+    same |= {"validation": None if validation is None else validation.fingerprint(), "layers": _layers(run.model)}
+    for name in ("augment", "optimizer", "loss"):
+        if callable(options[name]):
+            same[f"{name} function"] = _described(options[name])
     if schedule is not None:  # without a schedule, a training may be made longer
         same |= {"epochs": run.epochs, "schedule": [schedule(e, run.epochs) for e in range(run.epochs + 1)]}
-    return same
+    return _unpack(_pack(same, {}), {})
+
+# %% ../nbs/api/training.ipynb #572712c3
+def _described(value, depth: int = 6):
+    "What makes a function or an object what it is, as far as one can look: code, settings, what it holds on to."
+    if value is None or isinstance(value, (bool, int, float, str, bytes, np.generic)):
+        return repr(value)
+    if depth == 0:
+        return type(value).__qualname__
+    deeper = partial(_described, depth=depth - 1)
+    if hasattr(value, "detach") or isinstance(value, np.ndarray):
+        array = np.ascontiguousarray(as_numpy(value))
+        return f"{array.dtype} {array.shape} {zlib.crc32(array)}"
+    if isinstance(value, (list, tuple)):
+        return {"kind": type(value).__qualname__} | {str(i): deeper(item) for i, item in enumerate(value)}
+    if isinstance(value, dict):
+        return {str(key): deeper(item) for key, item in value.items()}
+    if isinstance(value, partial):
+        return {"kind": "partial", "of": deeper(value.func), "arguments": deeper([*value.args, value.keywords])}
+    if hasattr(value, "__func__"):  # a method
+        return {"kind": "method", "of": deeper(value.__func__), "object": deeper(value.__self__)}
+    if hasattr(value, "__code__"):
+        return _described_function(value, deeper)
+    return _described_object(value, deeper)
+
+# %% ../nbs/api/training.ipynb #f0ffa85b
+def _described_function(function, deeper) -> dict:
+    "A function: its name, its code, and the settings that it reads from around it."
+    code, found = function.__code__, {"kind": "function", "name": function.__qualname__}
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    around = {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}
+    around |= {name: function.__globals__[name] for name in _names(code) if name in function.__globals__}
+    changed = _stored(code)
+    for name, value in around.items():
+        own = getattr(value, "__module__", None) == function.__module__ and hasattr(value, "__code__")
+        fixed = own or name in code.co_freevars or isinstance(value, (int, float, str, tuple))
+        if fixed and name not in changed and value is not function and not isinstance(value, (list, dict, set)):
+            found[name] = deeper(value)
+    if function.__defaults__ or function.__kwdefaults__:
+        found["defaults"] = deeper([*(function.__defaults__ or ()), function.__kwdefaults__])
+    return found | {"code": _code(code)}
+
+# %% ../nbs/api/training.ipynb #7db1a422
+def _is_empty(cell) -> bool:  # of a name that is not bound yet
+    try:
+        return cell.cell_contents is None
+    except ValueError:
+        return True
+
+
+def _code(code) -> str:
+    "A number for what a function does, wherever it stands: with the functions inside it, without its place in a file."
+    inner = [_code(c) if hasattr(c, "co_code") else repr(c) for c in code.co_consts]
+    return f"{zlib.crc32(repr((code.co_code, code.co_names, code.co_varnames, inner)).encode()):08x}"
+
+
+def _names(code) -> list[str]:  # that a function looks up, with those of the functions inside it
+    inner = [name for c in code.co_consts if hasattr(c, "co_code") for name in _names(c)]
+    return [*code.co_names, *inner]
+
+
+def _stored(code) -> set[str]:
+    "Names and attributes that a function sets: they count something, and are no settings."
+    sets = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR"}
+    return {step.argval for step in dis.get_instructions(code) if step.opname in sets}
+
+# %% ../nbs/api/training.ipynb #d3726c38
+def _described_object(value, deeper) -> dict:
+    "An object: its kind, its settings, and the code by which it acts where it is nobody's library."
+    kind, found = type(value), {"kind": type(value).__qualname__}
+    if isinstance(value, type) or not hasattr(value, "__dict__"):
+        return {"kind": getattr(value, "__qualname__", kind.__qualname__)}
+    acts = next((getattr(kind, name) for name in ("forward", "call", "__call__") if hasattr(kind, name)), None)
+    code, changed = getattr(acts, "__code__", None), set()
+    if code is not None:
+        changed = _stored(code)
+        if kind.__module__.split(".")[0] not in ("torch", "keras"):
+            found["code"] = deeper(acts)
+    if _is_keras(value) and hasattr(value, "get_config"):
+        return found | {name: _described(item) for name, item in _config(value).items()}
+    if hasattr(value, "graph") and isinstance(getattr(value, "code", None), str):  # of torch.fx
+        return found | {"code": f"{zlib.crc32(value.code.encode()):08x}"}
+    names = [f.name for f in fields(value)] if is_dataclass(value) else vars(value)
+    for name in names:
+        item = getattr(value, name, None)
+        simple = is_dataclass(value) or isinstance(item, (int, float, str, tuple)) or hasattr(item, "__code__")
+        if simple and name not in changed and not name.startswith("_") and name != "training":
+            found[name] = deeper(item)
+    weights = getattr(value, "_buffers", {}) if "Loss" in kind.__name__ else {}  # a network's buffers change
+    return found | {name: deeper(held) for name, held in weights.items()}
+
+# %% ../nbs/api/training.ipynb #9ff004fc
+def _config(layer) -> dict:
+    "The settings of a Keras layer or loss, without names, which count how many were made."
+    try:
+        config = layer.get_config()
+    except Exception:  # a layer of the user's own may not be able to tell them
+        return {}
+    return {name: str(_without_names(item)) for name, item in _without_names(config).items()}
+
+
+def _without_names(item):
+    if isinstance(item, dict):
+        left_out = ("name", "layers", "input_layers", "output_layers", "build_config")
+        return {key: _without_names(value) for key, value in item.items() if key not in left_out}
+    return [_without_names(value) for value in item] if isinstance(item, (list, tuple)) else item
+
+# %% ../nbs/api/training.ipynb #64ef012c
+def _layers(model) -> dict:
+    "What each layer of a network is: {name: its kind and settings}, and whether its parameters learn."
+    if _is_keras(model):
+        found = {str(i): _described(layer) for i, layer in enumerate(model._flatten_layers(include_self=False))}
+        return found | {"learns": [bool(v.trainable) for v in model.weights]}
+    found = {name or "network": _described(module) for name, module in model.named_modules()}
+    return found | {"learns": [bool(p.requires_grad) for p in model.parameters()]}
+
+# %% ../nbs/api/training.ipynb #9d8e25f4
+def _difference(there, here, name: str) -> str:
+    "Where two descriptions differ, in words; empty where they do not."
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *here]:
+            if said := _difference(there.get(key), here.get(key), key if name == "layers" else f"{name}.{key}"):
+                return said
+        return ""
+    if json.dumps(there) == json.dumps(here):
+        return ""
+    name = name.removesuffix(".kind")
+    if name.endswith((".code", ".code.name")):
+        return f": the code of {name.partition('.code')[0]} is another"
+    said = f": {name} is {_told(there)} there and {_told(here)} here"
+    return said if len(said) < 120 else f" in its {name}"
+
+
+def _told(value):
+    return value.get("kind", value) if isinstance(value, dict) else value
 
 # %% ../nbs/api/training.ipynb #cf7b5008
-def _save_checkpoint(path: Path, run: Run) -> None:
+def _save_checkpoint(path: Path, run: Run, settings: dict) -> None:
     from safetensors.numpy import save
 
     arrays = {}
-    text = json.dumps(_pack({"network": run.network(), "settings": _settings(run), "state": _state_of(run)}, arrays))
+    text = json.dumps(_pack({"network": run.network(), "settings": settings, "state": _state_of(run)}, arrays))
     _write_safely(path, save(arrays, {"cnncourse": text, "sha256": _digest(arrays, text)}))
 
 
@@ -801,18 +1321,15 @@ def _read_checkpoint(path: Path) -> dict:
     return _unpack(json.loads(text), arrays)
 
 # %% ../nbs/api/training.ipynb #1bd48697
-def _check_same(path: Path, saved: dict, run: Run) -> None:
+def _check_same(path: Path, saved: dict, run: Run, settings: dict) -> None:
     "Raise ValueError unless the checkpoint is of this network and of this training."
     ours, theirs = run.network(), {name: list(shape) for name, shape in saved["network"].items()}
     for name in [*theirs, *ours]:
         if list(ours.get(name, ())) != theirs.get(name, []) or (name in ours) != (name in theirs):
             here, there = (tuple(net[name]) if name in net else "missing" for net in (ours, theirs))
             raise ValueError(f"{path} is a checkpoint of another network: {name} is {there} there and {here} here.")
-    settings = _settings(run)
     for name in [*settings, *saved["settings"]]:
-        here, there = (_unpack(_pack(of.get(name), {}), {}) for of in (settings, saved["settings"]))
-        if here != there:
-            said = f": {name} is {there} there and {here} here" if len(f"{here}{there}") < 80 else f" in its {name}"
+        if said := _difference(saved["settings"].get(name), settings.get(name), name):
             raise ValueError(f"{path} is a checkpoint of a training that differs{said}. Delete it to begin anew.")
 
 # %% ../nbs/api/training.ipynb #340bb2a5
@@ -836,17 +1353,19 @@ class Checkpoint(Callback):
         if self.path.is_dir():
             raise ValueError(f"{self.path} is a folder: name a file for the checkpoint.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(self.path)
+        self.settings = _settings(run)
         if self.path.exists():
             saved = _read_checkpoint(self.path)
-            _check_same(self.path, saved, run)
+            _check_same(self.path, saved, run, self.settings)
             _load_state(run, saved["state"])
 
     def on_batch_end(self, run):
         if self.every and run.step % self.every == 0:
-            _save_checkpoint(self.path, run)
+            _save_checkpoint(self.path, run, self.settings)
 
     def on_epoch_end(self, run):
-        _save_checkpoint(self.path, run)
+        _save_checkpoint(self.path, run, self.settings)
 
 # %% ../nbs/api/training.ipynb #3ab40d72
 def seed_everything(
@@ -894,12 +1413,6 @@ def learning_rates(
     if missing := [name for name in names if not any(_begins(name, prefix) for prefix in rates)]:
         raise ValueError(f"lr has no rate for {missing[0]!r}: add '' for all others (0 keeps them as they are).")
     return {name: rates[max((p for p in rates if _begins(name, p)), key=len)] for name in names}
-
-
-def _amount(name, value):
-    "Raise ValueError unless `value` is a finite number of at least 0."
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < inf:
-        raise ValueError(f"{name} should be a number of at least 0, not {value!r}.")
 
 
 def _begins(name, prefix):
@@ -981,8 +1494,21 @@ class _TorchRun(_TorchState):
         "What is left of this epoch, as tensors on the device."
         o = self.options
         of = {"batch_size": o["batch_size"], "seed": o["seed"], "augment": o["augment"]}
-        for x, y in epoch_batches(self.examples, epoch=self.epoch, start=self.batch, **of):
+        for x, y in self.checked(epoch_batches(self.examples, epoch=self.epoch, start=self.batch, **of)):
             yield _tensor(x, self.device), _torch_targets(y, self.device)
+
+    @contextmanager
+    def named(self, x):
+        "An error of the network or of the loss, as one sentence that names the batch."
+        try:
+            yield
+        except Exception as error:  # each network raises errors of its own
+            if _no_memory(error):
+                raise
+            where = f"batch {self.batch + 1} of epoch {self.epoch + 1}"
+            if "more than 1 value per channel" in str(error):
+                raise ValueError(_ALONE.format(where[0].upper() + where[1:])) from error
+            raise _cannot_take(self.model, x, error, where) from error
 
     def count(self, loss, outputs, targets):
         "Add a batch to the epoch's totals."
@@ -1003,8 +1529,9 @@ def _train_epoch(run: _TorchRun) -> None:
     run.model.train()
     run.begin_epoch()
     for x, y in run.batches():
-        outputs = run.model(x)
-        loss = run.loss(outputs, y)
+        with run.named(x):
+            outputs = run.model(x)
+            loss = run.loss(outputs, y)
         run.optimizer.zero_grad()
         loss.backward()
         value = _check_finite(run, loss, x, y)
@@ -1085,7 +1612,8 @@ def fit(
     if not hasattr(model, "named_parameters"):
         raise ValueError(f"fit trains PyTorch networks, not a {type(model).__name__}; for Keras call fit_keras.")
     device = _to_device(model, device)
-    _probe(model, examples, options)
+    with _seeded(seed):  # as if nobody had looked
+        _probe(model, examples, options)
     run = _TorchRun(model, examples, options, device)
     with _seeded(seed), run.watched():
         while not run.done:
@@ -1101,30 +1629,82 @@ def _check_options(options: dict, x, y):
     _optimizer_name(options["optimizer"])
     _loss_name(options["loss"])
     _amount("weight_decay", options["weight_decay"])
+    for name in ("augment", "schedule"):
+        if options[name] is not None and not callable(options[name]):
+            raise ValueError(f"{name} should be a function, not {options[name]!r}.")
     if not isinstance(options["callbacks"], Iterable):
         raise ValueError(f"callbacks should be a list, as in [Progress()], not {options['callbacks']!r}.")
     options["callbacks"] = list(options["callbacks"])
     for callback in options["callbacks"]:
         if not isinstance(callback, Callback):
             raise ValueError(f"callbacks should be objects such as Progress(), not {callback!r}.")
-    examples = _open(x, y)
+    examples, validation = _open(x, y), _open_validation(options["validation"])
+    options["validation"] = validation
+    check_same_names(examples.classes, validation and validation.classes, ("x", "validation"))
     if options["schedule"] is not None and _steps(examples, options["batch_size"]) is None:
         raise ValueError("A schedule needs to know how many batches an epoch has: give a stream that has a length.")
     return examples
 
-
+# %% ../nbs/api/training.ipynb #67869ffb
 def _probe(model, examples, options):
-    "Whether the targets are labels; `ValueError` unless the network can take the data, and the loss the targets."
-    first = next(iter(examples)) if isinstance(examples, _Stream) else examples.take(np.arange(min(2, len(examples))))
-    outputs = _outputs_of(model, first[0][:2])
-    targets = examples.y if type(examples) is _Arrays else first[1]
-    _check_targets(outputs, targets, options["loss"])
+    "Raise ValueError unless the network can take the data, and the loss the targets; keep the shape of the outputs."
+    x, outputs, targets = _look(model, examples, options)
+    options["outputs"] = outputs.shape
+    _check_logits(outputs, options["loss"])
     _loss_value(model, options["loss"], outputs, targets[: len(outputs)])
+    names, classes = examples.classes, outputs.shape[1] if outputs.ndim > 1 else 1
+    if names is not None and _has_labels(outputs.shape, targets) and len(names) > classes:
+        raise ValueError(f"x has {len(names)} classes, and the network {classes} outputs: it needs one for each class.")
+    _check_alone(model, examples, options["batch_size"], x[:1])
     if options["validation"] is not None:
-        validation = _open(*_pair(options["validation"]))
-        if type(validation) is _Arrays:
-            _check_targets(_outputs_of(model, validation.x[:2]), validation.y, options["loss"])
-    return _has_labels(outputs, targets)
+        with _of_validation():
+            _look(model, options["validation"], options)
+    return _has_labels(outputs.shape, targets)
+
+
+def _look(model, examples, options):
+    "The first examples, the outputs for them, and targets that fit them: of arrays all, else those of the first batch."
+    if isinstance(examples, _Stream):
+        x, y = next(iter(examples))
+    else:
+        with examples.order():
+            x, y = examples.take(np.arange(min(2, len(examples))))
+    outputs = _outputs_of(model, x[:2])
+    targets = examples.y if type(examples) is _Arrays else y
+    shape = (0 if targets is None else len(targets), *outputs.shape[1:])
+    targets = _targets(shape, targets, options["loss"], "y" if type(examples) is _Arrays else "y of batch 1")
+    if type(examples) is _Arrays:
+        examples.y = targets
+    return x, outputs, targets
+
+# %% ../nbs/api/training.ipynb #d0c50db8
+def _check_alone(model, examples, batch_size, x):
+    "Raise ValueError if an epoch has a batch of one, and the network a batch normalisation that cannot learn from it."
+    if _smallest_batch(examples, batch_size) != 1:
+        return
+    if _norms_of_vectors(model) if _is_keras(model) else _fails_alone(model, x):
+        raise ValueError(_ALONE.format("A batch of each epoch"))
+
+
+def _fails_alone(model, x) -> bool:
+    "Whether a PyTorch network refuses to learn from one example, tried on a copy."
+    import torch
+
+    copied = copy.deepcopy(model).train()
+    try:
+        with torch.no_grad():
+            copied(_tensor(x, _device_of(model)))
+    except ValueError as error:
+        return "more than 1 value per channel" in str(error)
+    return False
+
+
+def _norms_of_vectors(model) -> bool:
+    "Whether a Keras network has a batch normalisation with one number a channel: it would learn that nothing varies."
+    layers = [
+        layer for layer in model._flatten_layers() if type(layer).__name__ == "BatchNormalization" and layer.trainable
+    ]
+    return any(set(layer.input.shape[1:-1]) <= {1} for layer in layers if hasattr(layer, "input"))
 
 # %% ../nbs/api/training.ipynb #23039366
 def _outputs_of(model, x):
@@ -1147,9 +1727,10 @@ def _to_device(model, device):
 
 @contextmanager
 def _seeded(seed):
-    "PyTorch's random numbers from `seed`; afterwards they go on as if nothing had happened."
-    import torch
-
+    "PyTorch's random numbers from `seed`, where it is loaded; afterwards they go on as if nothing had happened."
+    if (torch := sys.modules.get("torch")) is None:
+        yield
+        return
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -1183,14 +1764,15 @@ def _keras_optimizer(model, optimizer, lr, weight_decay):
 def _by_parameter(kind, shares, weight_decay):
     "A Keras optimiser that takes each parameter's share of the learning rate, and decays what has two or more axes."
 
-    class ByParameter(kind):
-        def update_step(self, gradient, variable, learning_rate):
-            rate = learning_rate * shares[self._get_variable_index(variable)]
-            if weight_decay and len(variable.shape) > 1:
-                self.assign_sub(variable, variable * (weight_decay * rate))
-            super().update_step(gradient, variable, rate)
+    def update_step(self, gradient, variable, learning_rate):
+        rate = learning_rate * shares[self._get_variable_index(variable)]
+        if weight_decay and len(variable.shape) > 1:
+            self.assign_sub(variable, variable * (weight_decay * rate))
+        kind.update_step(self, gradient, variable, rate)
 
-    return ByParameter
+    # it goes by the name of its kind, so that a model saved with it loads wherever Keras is
+    module = "keras.optimizers" if kind.__module__.startswith("keras.") else kind.__module__
+    return type(kind.__name__, (kind,), {"update_step": update_step, "__module__": module})
 
 # %% ../nbs/api/training.ipynb #4de51129
 class _KerasState(_Counting):
@@ -1233,13 +1815,41 @@ class _KerasState(_Counting):
 class _KerasRun(_KerasState):
     "A training by Keras's `fit`."
 
-    def batches(self):
-        "The batches of all epochs that are left, one after the other."
-        o = self.options
+    failed = None  # the error that ended the batches: what Keras makes of it cannot be read
+
+    def batches(self, epochs):
+        "The batches of the epochs up to `epochs`, one after the other."
+        o, alone = self.options, _norms_of_vectors(self.model)
         of = {"batch_size": o["batch_size"], "seed": o["seed"], "augment": o["augment"]}
-        for epoch in range(self.epoch, self.epochs):
-            for x, y in epoch_batches(self.examples, epoch=epoch, **of):
-                yield _to_last(x), _keras_targets(y)
+        try:
+            for epoch in range(self.epoch, epochs):
+                for count, (x, y) in enumerate(self.checked(epoch_batches(self.examples, epoch=epoch, **of)), 1):
+                    if alone and len(x) == 1:
+                        raise ValueError(_ALONE.format(f"Batch {count} of epoch {epoch + 1}"))
+                    _check_keras_batch(self.model, x, count)
+                    yield _to_last(x), _keras_targets(y)
+        except Exception as error:
+            self.failed = error
+            raise
+
+    def go_on(self):
+        "Train to the end: arrays at one go, and a stream epoch by epoch, for only its end says how long it is."
+        stream = isinstance(self.examples, _Stream)
+        while not self.done:
+            until = self.epoch + 1 if stream else self.epochs
+            passes = {"epochs": until, "initial_epoch": self.epoch, "steps_per_epoch": None if stream else self.steps}
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Your input ran out of data")
+                    self.model.fit(self.batches(until), **passes, shuffle=False, verbose=0, callbacks=[self.callback()])
+            except Exception:
+                if self.failed is None:
+                    raise
+                raise self.failed from None
+
+# %% ../nbs/api/training.ipynb #3cac5cd8
+class _KerasTraining(_KerasRun):
+    "What Keras calls while it trains."
 
     def set_rate(self):
         if self.options["schedule"] is not None:
@@ -1268,6 +1878,13 @@ class _KerasRun(_KerasState):
             on_epoch_end=lambda epoch, logs: self.finish(logs),
         )
 
+
+def _check_keras_batch(model, x, count):
+    try:
+        _check_shape(model, x)
+    except ValueError as error:
+        raise _cannot_take(model, x, error, f"x of batch {count}") from error
+
 # %% ../nbs/api/training.ipynb #5bef0735
 def fit_keras(
     model,  # Keras network that takes (n, h, w, c); it is compiled and trained in place
@@ -1291,14 +1908,11 @@ def fit_keras(
     examples = _check_options(options, x, y)
     if not _is_keras(model):
         raise ValueError(f"fit_keras trains Keras networks, not a {type(model).__name__}; for PyTorch call fit.")
-    if _steps(examples, batch_size) is None:
-        raise ValueError("Keras needs to know how many batches an epoch has: give a stream that has a length.")
-    options["labels"] = _probe(model, examples, options)
-    run = _KerasRun(model, examples, options)
-    with run.watched():
-        if not run.done:
-            passes = {"epochs": epochs, "initial_epoch": run.epoch, "steps_per_epoch": run.steps}
-            model.fit(run.batches(), **passes, shuffle=False, verbose=0, callbacks=[run.callback()])
+    with _seeded(seed):  # as if nobody had looked
+        options["labels"] = _probe(model, examples, options)
+    run = _KerasTraining(model, examples, options)
+    with _seeded(seed), run.watched():
+        run.go_on()
     return run.history
 
 # %% ../nbs/api/training.ipynb #3ccd4cac

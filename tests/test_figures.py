@@ -1,11 +1,13 @@
 """The course's pictures: what they draw, what they refuse, what they leave behind, and what they say."""
 
 import base64
+import inspect
 import io
 import json
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import matplotlib as mpl
@@ -437,3 +439,151 @@ def test_no_lesson_opens_more_figures_than_it_shows(executed):
                 if "figures have been opened" in "".join(output.get("text", "")):
                     faults.append(f"{path.stem}, cell {i}")
     assert faults == []
+
+
+# The wrong kind of thing, a name that comes from data, and files of animations
+
+PICTURE = np.random.default_rng(0).random((3, 8, 8))
+RIGHT = {
+    "linear_rgb": ("red",),
+    "contrast": ("red", "blue"),
+    "as_seen_by": (np.zeros((2, 3)), "deutan"),
+    "style": ("light",),
+    "as_picture": (PICTURE,),
+    "as_pictures": (PICTURE[None],),
+    "image_grid": (PICTURE[None],),
+    "number_grid": (np.eye(3),),
+    "heat_map": (np.eye(3),),
+    "visit_map": (np.ones((3, 3), int),),
+    "kernels": (np.ones((2, 2, 3, 3)),),
+    "feature_maps": (np.ones((4, 5, 5)),),
+    "window_grid": (5,),
+    "field_on_image": (PICTURE, FIELD),
+    "path_on_contours": (lambda points: (points**2).sum(-1), np.zeros((3, 2))),
+    "mean_interval": (np.ones((3, 2)),),
+    "training_curves": ({"loss": [1, 2]},),
+    "confusion_matrix": (np.eye(3),),
+    "threshold_histograms": ([1, 2], [3], 2.5),
+    "effects": (["a"], [1], [0], [2]),
+    "network_diagram": ([("a", "Conv", (3, 8, 8))],),
+    "sliding_kernel": (np.eye(4), np.eye(2)),
+    "animate": (Figure(), lambda i: None, 1),
+}
+NOT_ASKED = {
+    "describe",
+    "Drawing",
+    "Player",
+    "hangul",
+    "as_array",
+    "boxes_and_masks",
+}  # no arguments of many kinds, or tested elsewhere
+
+
+def wrong_kinds():
+    import torch
+
+    kinds = [-3, float("nan"), [{"a": 1}], torch.nn.Linear(2, 2), [[1], [1, 2]], np.zeros((1, 2, 3, 4, 5)), {"a": None}]
+    return [*kinds, object(), "nothing known", pd.DataFrame({"a": ["x"]}), 10**30, ["a", "b"], np.zeros(0)]
+
+
+def test_every_function_is_asked():
+    functions = {name for name in figures.__all__ if callable(getattr(figures, name))}
+    assert functions == set(RIGHT) | NOT_ASKED
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_wrong_kind_is_told_at_the_door(name):
+    "Every argument, given something of another kind: taken, or one sentence of ours, raised by ours."
+    function, good = getattr(figures, name), RIGHT[name]
+    settings = {"limits": ((0, 1), (0, 1))} if name == "path_on_contours" else {}
+    for i, parameter in enumerate(inspect.signature(function).parameters):
+        for wrong in wrong_kinds():
+            if parameter == "draw" and callable(wrong):
+                continue  # what a function of the caller's own raises is the caller's
+            arguments = [*good[:i], wrong, *good[i + 1 :]] if i < len(good) else good
+            try:
+                function(*arguments, **settings | ({} if i < len(good) else {parameter: wrong}))
+            except ValueError as error:
+                raised = traceback.extract_tb(error.__traceback__)[-1].filename
+                assert raised.endswith("cnncourse/figures.py") and "\n" not in str(error), (parameter, error)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: figures.training_curves([{"epoch": 1, "loss": 0.5}]),
+            "expected a history, not its rows.*without .epochs",
+        ),
+        (lambda: figures.training_curves(3), r"a history must have keys\(\) and history\['loss'\].*; got 3"),
+        (lambda: figures.network_diagram(__import__("torch").nn.Linear(2, 2)), "networks.from_torch.*; got a Linear"),
+        (lambda: figures.network_diagram([("a", "Conv")]), "rows .name, kind, output shape.; got"),
+        (lambda: figures.contrast("reddish", "blue"), "Matplotlib knows, such as 'red'.*; got 'reddish'"),
+        (lambda: figures.heat_map(np.eye(2), form="{:d}"), "form must say how a number is written"),
+    ],
+)
+def test_what_was_expected_is_said(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+NAMES = ["$5 and $6", "a_b", r"C:\new", "_hidden", "x^2", "100 %", r"\$1"]
+
+
+def shown_in(figure) -> list[str]:
+    "What stands in a figure, as it is set: a formula would be marked."
+    found = []
+    for text in figure.findobj(Text):
+        shown, formula = text._preprocess_math(text.get_text())
+        assert not formula, text.get_text()
+        found.append(shown.replace("\u200b", ""))
+    return found
+
+
+def test_names_from_data_are_shown_letter_by_letter():
+    k = len(NAMES)
+    drawings = {
+        "titles": figures.image_grid(np.zeros((k, 1, 4, 4)), NAMES, columns=k),
+        "rows": figures.image_grid(np.zeros((k, 1, 4, 4)), rows=NAMES, columns=1),
+        "classes": figures.confusion_matrix(np.eye(k), NAMES),
+        "legend": figures.training_curves({name: {"loss": [1, 2]} for name in NAMES}),
+        "effects": figures.effects(NAMES, [1] * k, [0] * k, [2] * k),
+        "kinds": figures.network_diagram([(name, name, (i + 1, 8, 8)) for i, name in enumerate(NAMES)]),
+    }
+    for kind, drawing in drawings.items():
+        drawing.figure.savefig(io.BytesIO())
+        assert set(NAMES) <= set(shown_in(drawing.figure)), kind
+        assert NAMES[0] in figures.describe(drawing) or kind in ("classes",), kind
+    for drawing in (
+        figures.threshold_histograms([1, 2], [3], 2.5, xlabel=NAMES[0]),
+        figures.heat_map(np.eye(20), unit=NAMES[0]),
+    ):
+        assert NAMES[0] in shown_in(drawing.figure)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".webp", ".GIF"])
+def test_an_animation_is_saved_as_what_its_name_says(tmp_path, ending):
+    figure = Figure(figsize=(2, 2))
+    ax = figure.add_subplot()
+    player = figures.animate(figure, lambda i: ax.set_title(str(i)), 3, seconds=0.2)
+    player.save(tmp_path / f"x{ending}")
+    with Image.open(tmp_path / f"x{ending}") as image:
+        assert image.format == ending[1:].upper() and image.n_frames == 3 and image.size == (200, 200)
+        assert image.info["loop"] == 0
+    assert [p.name for p in tmp_path.iterdir()] == [f"x{ending}"]
+
+
+def test_other_endings_are_refused_and_write_nothing(tmp_path):
+    figure = Figure(figsize=(2, 2))
+    movie, tables = figures.animate(figure, lambda i: None, 2), figures.sliding_kernel(np.eye(3), np.eye(2))
+    for player, name, said in [
+        (movie, "x.mp4", r"must end in \.html, \.gif or \.webp"),
+        (movie, "x.png", r"must end in \.html"),
+        (movie, "x", r"must end in \.html"),
+        (tables, "x.gif", r"an animation of tables has no frames: save it as \.html"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            player.save(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+    tables.save(tmp_path / "x.html")
+    assert (tmp_path / "x.html").read_text().startswith("<!doctype html>")

@@ -6,6 +6,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import re
 import tracemalloc
 from itertools import product
 
@@ -451,3 +452,89 @@ def test_heads_have_as_many_weights_as_in_pytorch():
 
 def test_vgg_pooling_halves_the_map_and_keeps_the_channels():  # W3.1
     assert pooling.max_pool2d(np.zeros((1, 64, 224, 224), np.float32), 2).shape == (1, 64, 112, 112)
+
+
+# Any memory: byte orders, strides, arrays that may not be written
+
+FORWARD = {
+    "max_pool2d": lambda x: pooling.max_pool2d(x, 2, 1, 1, return_indices=True),
+    "dilated max_pool2d": lambda x: pooling.max_pool2d(x, (2, 3), (2, 1), dilation=(2, 1), ceil_mode=True),
+    "avg_pool2d": lambda x: pooling.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "tiles": lambda x: pooling.avg_pool2d(x, 2),
+    "lp_pool2d": lambda x: pooling.lp_pool2d(x, 2, 2),
+    "lp_pool2d of the largest": lambda x: pooling.lp_pool2d(x, np.inf, 3, 1),
+    "global_avg_pool2d": pooling.global_avg_pool2d,
+    "global_max_pool2d": lambda x: pooling.global_max_pool2d(x, keepdims=True),
+    "adaptive_avg_pool2d": lambda x: pooling.adaptive_avg_pool2d(x, (4, 3)),
+    "adaptive_max_pool2d": lambda x: pooling.adaptive_max_pool2d(x, (4, 3)),
+    "stochastic_pool2d": lambda x: pooling.stochastic_pool2d(x, 2, seed=0),
+    "expected stochastic_pool2d": lambda x: pooling.stochastic_pool2d(x, 2, seed=0, training=False),
+    "blur_pool2d": pooling.blur_pool2d,
+    "flatten": pooling.flatten,
+    "dropout": lambda x: pooling.dropout(x, 0.5, seed=0),
+    "spatial_dropout": lambda x: pooling.spatial_dropout(x, 0.5, seed=0),
+    "check_activations": pooling.check_activations,
+}
+BACKWARD = {
+    "max_pool2d_backward": ((3, 3), lambda dy, x: pooling.max_pool2d_backward(dy, x, 2)),
+    "avg_pool2d_backward": ((3, 3), lambda dy, x: pooling.avg_pool2d_backward(dy, x, 2)),
+    "lp_pool2d_backward": ((3, 3), lambda dy, x: pooling.lp_pool2d_backward(dy, x, 2, 2)),
+    "global_avg_pool2d_backward": ((), lambda dy, x: pooling.global_avg_pool2d_backward(dy, x)),
+    "adaptive_avg_pool2d_backward": ((4, 3), lambda dy, x: pooling.adaptive_avg_pool2d_backward(dy, x, (4, 3))),
+    "adaptive_max_pool2d_backward": ((4, 3), lambda dy, x: pooling.adaptive_max_pool2d_backward(dy, x, (4, 3))),
+    "stochastic_pool2d_backward": ((3, 3), lambda dy, x: pooling.stochastic_pool2d_backward(dy, x, 2, seed=0)),
+    "blur_pool2d_backward": ((3, 3), lambda dy, x: pooling.blur_pool2d_backward(dy, x)),
+}
+NUMBERS = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"]
+
+
+def in_memory(array, order, form):
+    "The same numbers in another order of bytes and another place in memory."
+    array = array.astype(array.dtype.newbyteorder(order))
+    if form == "Fortran":
+        array = np.asfortranarray(array)
+    elif form == "strided":
+        array = np.repeat(array, 2, axis=-1)[..., ::2]
+    elif form == "backwards":
+        array = array[..., ::-1].copy()[..., ::-1]
+    elif form == "channels last":
+        array = np.moveaxis(np.moveaxis(array, 1, -1).copy(), -1, 1)
+    elif form == "unaligned":
+        held = np.zeros(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+        held[...] = array
+        array = held
+    array.flags.writeable = form != "read-only"
+    return array
+
+
+def test_every_function_that_reads_maps_is_listed():
+    listed = {name.rsplit(" ", 1)[-1] for name in [*FORWARD, *BACKWARD]}
+    takes_maps = {name for name in pooling.__all__ if re.search(r"(pool2d|dropout|backward|flatten)", name)}
+    assert takes_maps <= listed | {"lp_pool2d", "stochastic_pool2d"}
+
+
+@pytest.mark.parametrize(
+    "form", ["plain", "read-only", "Fortran", "strided", "backwards", "channels last", "unaligned"]
+)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_numbers_are_the_same_wherever_they_lie(order, form):
+    rng = np.random.default_rng(0)
+    for kind, (name, pool) in product(NUMBERS, FORWARD.items()):
+        x = rng.integers(0, 9, (2, 3, 6, 6)).astype(kind)
+        moved = in_memory(x, order, form)
+        expected, found = pool(x), pool(moved)
+        pairs = zip(expected, found, strict=True) if isinstance(expected, tuple) else [(expected, found)]
+        for a, b in pairs:
+            assert a.dtype == b.dtype.newbyteorder("="), (name, kind)
+            np.testing.assert_allclose(a.astype(float), b.astype(float), rtol=1e-6, err_msg=f"{name} of {kind}")
+        assert (moved == x).all()
+    for kind, (name, (size, back)) in product(NUMBERS, BACKWARD.items()):
+        x, dy = rng.integers(0, 9, (2, 3, 6, 6)).astype(kind), rng.integers(0, 9, (2, 3, *size)).astype(kind)
+        dy_form = form if size else "plain"
+        found = back(in_memory(dy, order, dy_form), in_memory(x, order, form))
+        np.testing.assert_allclose(
+            found.astype(float),
+            back(dy, x).astype(float),
+            rtol=1e-2 if kind == "f2" else 1e-6,
+            err_msg=f"{name} of {kind}",
+        )

@@ -15,17 +15,24 @@ from cnncourse import runs
 
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
-    **dict.fromkeys(["convolution", "training", "exercises", "claims", "curriculum", "pictures", "runs"], ()),
-    # whoever takes pictures takes them through one door
-    **dict.fromkeys(["scaling", "figures", "datasets", "augmentation"], ("pictures",)),
+    # the floor: pictures, labels and files come in by one door each
+    **dict.fromkeys(["convolution", "curriculum", "exercises", "files", "labels", "pictures", "weights"], ()),
+    "supervisor": ("files",),
+    **dict.fromkeys(["scaling", "figures", "augmentation"], ("pictures",)),
+    "datasets": ("files", "labels", "pictures"),
+    "training": ("files", "labels"),
     "pooling": ("convolution",),
-    "networks": ("convolution", "pooling"),
+    "layers": ("convolution", "pooling"),
+    "torch_models": ("convolution", "layers", "weights"),
+    "keras_models": ("convolution", "layers", "weights"),
+    "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
     "architectures": ("networks",),
     # published weights belong to the published networks, and are fetched and kept as data sets are
-    "transfer": ("networks", "training", "architectures", "datasets", "pictures"),
-    "anomaly": ("scaling", "networks", "training", "transfer", "pictures"),
-    "site": ("runs",),
-    "grading": ("exercises", "figures", "runs"),
+    "transfer": ("labels", "networks", "training", "architectures", "datasets", "pictures"),
+    "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
+    "runs": ("files", "supervisor"),
+    "site": ("files", "supervisor", "runs"),
+    "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
 NOTEBOOKS = runs.notebooks(COURSE)

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from functools import partial
 
@@ -442,7 +443,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, said):
         ({"y": Y + 1}, "from 0 to 2, for the network has 3 outputs, not from 1 to 3"),
         ({"y": Y - 1}, "not from -1 to 1"),
         ({"y": Y.astype(float)}, "integer labels, not float64"),
-        ({"y": np.eye(3, dtype=int)[Y]}, r"If it is one-hot, give y.argmax"),
+        ({"y": np.eye(3, dtype=int)[Y]}, "it is one-hot: give y.argmax"),
         ({"y": Y[:-1]}, "equally many examples, not 50 and 49"),
         ({"y": None}, "y is missing"),
         ({"x": (X * 255).astype(np.uint8)}, "float32, not uint8. Scale first"),
@@ -464,7 +465,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, change, said):
         ({"validation": (X, Y + 1)}, "labels from 0 to 2"),
         ({"validation": (X.astype(int), Y)}, "float32, not int64"),
         ({"augment": lambda x, rng: x * np.inf}, "x should be finite"),
-        ({"callbacks": [tr.EarlyStopping("f1")]}, "watches 'f1', but there are: epoch, loss"),
+        ({"callbacks": [tr.EarlyStopping("f1", mode="max")]}, "watches 'f1', but there are: epoch, loss"),
         ({"device": "tpu9"}, "no device 'tpu9'"),
         ({"y": 3}, "equally many examples, not 50 and 1"),
         ({"x": X[:, :, :0]}, "at least one example"),
@@ -577,3 +578,475 @@ def test_a_training_goes_on_with_other_callbacks_that_remember_nothing(tmp_path)
     model, path = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), tmp_path / "last.ckpt"
     tr.fit(model, x, y, epochs=1, callbacks=[tr.Progress(), tr.Checkpoint(path)])
     assert len(tr.fit(model, x, y, epochs=2, callbacks=[tr.Checkpoint(path)])) == 2
+
+
+# Labels in every batch
+
+
+def later(y, x=X):
+    "Two batches, the second with labels of its own."
+    return [(x[:20], Y[:20]), (x[20:40], y)]
+
+
+def dataset_of(x, y):
+    return torch.utils.data.TensorDataset(torch.from_numpy(x), torch.as_tensor(y))
+
+
+WRONG = np.where(np.arange(20) == 7, 5, Y[20:40])
+LATER = [
+    (WRONG, r"y of batch 2 .* from 0 to 2, for the network has 3 outputs, not from 0 to 5 \(example 7 is 5\)"),
+    (WRONG - 6, r"y of batch 2 .* not from -6 to -1 \(example 0 is -\d\)"),
+    (np.eye(3, dtype=np.float32)[Y[20:40]], r"y of batch 2 .* one-hot: give y\.argmax"),
+    (Y[20:40] / 2, r"y of batch 2 should be integer labels, not float64"),
+    (["cat"] * 20, r"y of batch 2 should be integer labels, not text such as 'cat'"),
+    ([None] * 20, r"y of batch 2 has no label for example 0"),
+    (Y[20:39], r"x and y of batch 2 should hold equally many examples, not 20 and 19"),
+    (np.stack([Y[20:40]] * 2, axis=1), r"y of batch 2 should be one label for each example"),
+]
+
+
+@pytest.mark.parametrize(("y", "said"), LATER)
+def test_labels_of_a_later_batch_are_refused_before_its_step(y, said):
+    steps = []
+
+    class Count(tr.Callback):
+        def on_batch_end(self, run):
+            steps.append(run.step)
+
+    with pytest.raises(ValueError, match=said):
+        tr.fit(network(), later(y), epochs=1, callbacks=[Count()])
+    assert steps == [1]
+    with pytest.raises(ValueError, match=said):
+        tr.evaluate(network(), later(y))
+    with pytest.raises(ValueError, match=f"In the validation data|{said}"):
+        tr.fit(network(), X, Y, epochs=1, validation=later(y))
+
+
+@pytest.mark.parametrize("make", [lambda d: d, lambda d: torch.utils.data.DataLoader(d, 16)])
+def test_labels_of_a_data_set_are_looked_at_in_every_batch(make):
+    y = np.where(np.arange(50) == 49, 3, Y)
+    with pytest.raises(ValueError, match=r"y of batch \d .* not from 0 to 3 \(example \d+ is 3\)"):
+        tr.fit(network(), make(dataset_of(X, y)), epochs=1, batch_size=16)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [nn.functional.cross_entropy, nn.CrossEntropyLoss(), partial(nn.functional.cross_entropy, label_smoothing=0.1)],
+)
+def test_a_cross_entropy_of_ones_own_has_its_labels_looked_at_too(loss):
+    with pytest.raises(ValueError, match=r"y of batch 2 .* \(example 7 is 5\)"):
+        tr.fit(network(), later(WRONG), epochs=1, loss=loss)
+    ignored = np.where(np.arange(50) == 7, -100, Y)
+    assert len(tr.fit(network(), X, ignored, epochs=1, loss=loss)) == 1
+    with pytest.raises(ValueError, match=r"example 7 is -100"):
+        tr.fit(network(), X, ignored, epochs=1)
+
+
+PAIRS = [
+    (
+        "binary_cross_entropy",
+        np.eye(3, dtype=int)[Y],
+        r"floats for the loss 'binary_cross_entropy', not int64: give y\.astype",
+    ),
+    ("binary_cross_entropy", np.eye(3, dtype=bool)[Y], r"floats for the loss 'binary_cross_entropy', not bool"),
+    ("mse", np.eye(3, dtype=np.uint8)[Y], "floats for the loss 'mse', not uint8"),
+    ("mae", np.eye(3, dtype=int)[Y], "floats for the loss 'mae', not int64"),
+    ("binary_cross_entropy", 2 * np.eye(3)[Y], "from 0 to 1 for binary_cross_entropy, not from 0 to 2"),
+    (
+        "binary_cross_entropy",
+        Y,
+        r"the shape of the outputs, \(n, 3\), not \(\d+,\). If it holds labels, leave loss= out",
+    ),
+    ("mse", Y, r"the shape of the outputs, \(n, 3\), not \(\d+,\)"),
+    ("mse", ["cat"] * 50, "scaling.encode_labels"),
+    ("mse", np.full((50, 3), np.nan), "should be finite"),
+    ("cross_entropy", np.eye(3)[Y], r"one-hot: give y\.argmax"),
+    ("cross_entropy", Y / 2, "integer labels, not float64. For other targets give loss="),
+    (None, Y.astype(np.float32), r"integer labels, not float32. If they are labels, give y\.astype\(int\)"),
+    (None, RNG.random((50, 3)), "one label for each example|integer labels, not float64"),
+]
+
+
+@pytest.mark.parametrize(("loss", "y", "said"), PAIRS)
+def test_a_loss_and_its_targets(loss, y, said):
+    for x in (X, None):
+        data = {"x": X, "y": y} if x is not None else {"x": [(X[:25], y[:25]), (X[25:], y[25:])]}
+        with pytest.raises(ValueError, match=said) as caught:
+            tr.fit(network(), **data, epochs=1, loss=loss)
+        assert "\n" not in str(caught.value)
+
+
+def test_one_output_for_two_classes():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
+    with pytest.raises(ValueError, match=r"loss='binary_cross_entropy' and y\[:, None\]\.astype\('float32'\)"):
+        tr.fit(model, X, Y % 2, epochs=1)
+    with pytest.raises(ValueError, match=r"not \(50,\). Give y\[:, None\]"):
+        tr.fit(model, X, (Y % 2).astype(np.float32), epochs=1, loss="binary_cross_entropy")
+    target = (Y % 2)[:, None].astype("float32")
+    assert len(tr.fit(model, X, target, epochs=1, loss="binary_cross_entropy")) == 1
+    with pytest.raises(ValueError, match=r"Cross-entropy wants outputs \(n, classes\)"):
+        tr.fit(nn.Sequential(model, nn.Flatten(0)), X, Y % 2, epochs=1)
+
+
+def test_targets_in_any_byte_order():
+    target = np.eye(3, dtype=">f8")[Y]
+    a, b = (tr.fit(network(), x, t, epochs=1, loss="mse") for x, t in ((X, np.eye(3)[Y]), (X.astype(">f4"), target)))
+    assert without_times(a) == without_times(b)
+
+
+# Classes
+
+
+class Named(torch.utils.data.Dataset):
+    def __init__(self, classes, y=Y):
+        self.classes, self.y = classes, y
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, i):
+        return X[i], self.y[i]
+
+
+def test_training_and_validation_need_the_same_classes():
+    loader = torch.utils.data.DataLoader
+    train, other = Named(["cat", "dog", "fox"]), Named(["cat", "fox"], Y % 2)
+    subset = torch.utils.data.Subset(train, range(20))
+    for x, validation in [(train, other), (loader(train, 16), loader(other, 16)), (subset, other)]:
+        with pytest.raises(
+            ValueError, match="Label 1 is 'dog' in x and 'fox' in validation: both need the same classes"
+        ):
+            tr.fit(network(), x, epochs=1, validation=validation)
+    assert len(tr.fit(network(), train, epochs=1, validation=subset)) == 1
+    with pytest.raises(ValueError, match="x has 4 classes, and the network 3 outputs"):
+        tr.fit(network(), Named(["a", "b", "c", "d"]), epochs=1)
+
+
+# Directions
+
+
+def test_a_direction_is_known_or_asked_for():
+    for name in ("loss", "val_loss", "error", "top5_error", "mse", "val_mae"):
+        assert tr.EarlyStopping(name).sign == -1
+    for name in ("accuracy", "val_accuracy", "top3_acc", "balanced_accuracy"):
+        assert tr.EarlyStopping(name).sign == 1
+    for name in ("f1", "auc", "val_recall", "top3", "inaccuracy", "neg_mse", "perplexity", "lr", "loss_weight", "iou"):
+        with pytest.raises(ValueError, match=f"Is more of '{name}' better, or less"):
+            tr.EarlyStopping(name)
+        assert (tr.EarlyStopping(name, mode="max").sign, tr.EarlyStopping(name, mode="min").sign) == (1, -1)
+    with pytest.raises(ValueError, match="mode should be 'min' or 'max'"):
+        tr.EarlyStopping("loss", mode="up")
+
+
+def test_a_metric_that_rises_keeps_its_best_epoch():
+    values = iter([0.1, 0.3, 0.5, 0.7, 0.9, 0.2, 0.2])
+    metric = tr.Metrics(X, Y, f1=lambda outputs, targets: next(values))
+    stopping = tr.EarlyStopping("f1", patience=2, mode="max")
+    assert len(tr.fit(network(), X, Y, epochs=9, callbacks=[metric, stopping])) == 7 and stopping.best_epoch == 5
+
+
+# One example alone, and one picture
+
+
+def test_a_batch_of_one_with_batch_normalisation():
+    def vectors(seed=0):
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+
+    loader, said = torch.utils.data.DataLoader, r"single example, and batch normalisation cannot learn .*drop_last=True"
+    data, model = dataset_of(X[:33], Y[:33]), vectors()
+    for x in (loader(data, 32), loader(data, 1), [(X[:32], Y[:32]), (X[32:33], Y[32:33])]):
+        with pytest.raises(ValueError, match=said):
+            tr.fit(model, x, epochs=1)
+    with pytest.raises(ValueError, match=said):
+        tr.fit(model, X[:1], Y[:1], epochs=1)
+    with pytest.raises(ValueError, match=said):
+        tr.fit(model, X, Y, epochs=1, batch_size=1)
+    assert same_weights(model, vectors())  # said before anything was learnt
+    assert len(tr.fit(model, loader(data, 32, drop_last=True), epochs=1)) == 1
+    assert len(tr.fit(model, X[:33], Y[:33], epochs=1, batch_size=32)) == 1
+    assert len(tr.fit(network(), loader(data, 32), epochs=1)) == 1  # maps hold more than one number a channel
+
+    class Unsized(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return zip(torch.from_numpy(X[:33]), torch.from_numpy(Y[:33]), strict=True)
+
+    with pytest.raises(ValueError, match=f"Batch 2 of epoch 1 has a {said}"):
+        tr.fit(vectors(), loader(Unsized(), 32), epochs=1)
+
+
+def colours(flat: bool) -> nn.Module:
+    torch.manual_seed(0)
+    maps = [nn.Conv2d(3, 3, 3), nn.ReLU()]
+    return nn.Sequential(*maps, nn.Flatten(), nn.Linear(3 * 36, 3)) if flat else nn.Sequential(*maps, nn.MaxPool2d(6))
+
+
+RGB = RNG.random((10, 3, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (RGB[0], r"one picture \(c, h, w\), not a batch: give x\[None\]$"),
+        (RGB[0].transpose(1, 2, 0), r"one picture \(h, w, c\), not a batch: give x\[None\]\.transpose\(0, 3, 1, 2\)$"),
+        (RGB.transpose(0, 2, 3, 1), r"channels last \(n, h, w, c\): give x\.transpose\(0, 3, 1, 2\)$"),
+        (RGB[0, 0], r"one grey picture \(h, w\), not a batch: give x\[None, None\]$"),
+    ],
+)
+def test_one_picture_and_channels_last_are_told(flat, x, said):
+    model = colours(flat)
+    with pytest.raises(ValueError, match=said):
+        tr.predict(model, x)
+    with pytest.raises(ValueError, match=said):
+        tr.evaluate(model, x, np.zeros(len(x), int))
+    with pytest.raises(ValueError, match=said):
+        tr.fit(model, x, np.zeros(len(x), int), epochs=1)
+    with pytest.raises(ValueError, match=r"x of batch 2 .*" + said if x.ndim > 2 else "x of batch 2"):
+        tr.evaluate(
+            model, [(RGB, np.zeros(10, int).reshape(-1, *[1] * (0 if flat else 2))), (x, np.zeros(len(x), int))]
+        )
+
+
+def test_grey_pictures_without_their_axis_are_told():
+    with pytest.raises(ValueError, match=r"no axis for the channels, as in \(n, c, h, w\): give x\[:, None\]"):
+        tr.predict(network(), X[:, 0])
+    with pytest.raises(ValueError, match=r"one picture .* give x\[None\]"):
+        tr.predict(network(), X[0])
+    with pytest.raises(ValueError, match=r"If x is one picture \(c, h, w\), give x\[None\] and y\[None\]"):
+        tr.fit(colours(True), RGB[0], 2, epochs=1)
+
+
+def test_a_later_batch_that_does_not_fit_is_named():
+    with pytest.raises(
+        ValueError, match=r"cannot take batch 2 of epoch 1 of shape \(20, 6, 6, 1\): it looks like channels last"
+    ):
+        tr.fit(network(), [(X[:20], Y[:20]), (X[20:40].transpose(0, 2, 3, 1), Y[20:40])], epochs=1)
+
+
+# What may only be read once, and other ways to bring nothing
+
+
+class Once:
+    def __init__(self):
+        self.batches = iter([(X, Y)] * 2)
+
+    def __iter__(self):
+        return self.batches
+
+
+class OnceDataset(torch.utils.data.IterableDataset):
+    def __init__(self):
+        self.examples = zip(X, Y, strict=True)
+
+    def __iter__(self):
+        return self.examples
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (((x, y) for x, y in [(X, Y)]), "read only once"),
+        (map(lambda i: (X, Y), range(2)), "read only once"),
+        (zip([X], [Y], strict=True), "read only once"),
+        (Once(), "read only once"),
+        (torch.utils.data.DataLoader(OnceDataset(), 16), "read only once"),
+        ([], "gave no batch"),
+        ("pictures", "not a str"),
+        ({"x": X}, "not a dict"),
+        ([X, Y], r"Batch 1 should be a pair \(x, y\), not a ndarray"),
+        ([(X, Y, Y)], r"pair \(x, y\), not a tuple of 3"),
+        ([(X, Y), {"x": X}], r"pair \(x, y\), not a dict"),
+    ],
+)
+def test_streams_that_cannot_be_trained_on(x, said):
+    with pytest.raises(ValueError, match=said):
+        tr.fit(network(), x, epochs=2)
+
+
+# What a checkpoint knows of its training
+
+
+def swapped(layer: int, new: nn.Module) -> nn.Module:
+    model = network()
+    model[layer] = new
+    return model
+
+
+class Hidden(nn.Module):
+    "A network whose activation stands in its code."
+
+    def __init__(self, slope=0.1):
+        super().__init__()
+        self.layers, self.slope = network(), slope
+
+    def forward(self, x):
+        return nn.functional.leaky_relu(self.layers(x), self.slope)
+
+
+class Other(Hidden):
+    def forward(self, x):
+        return nn.functional.elu(self.layers(x), self.slope)
+
+
+Other.__qualname__ = Hidden.__qualname__  # the same class, edited
+
+
+def noise(strength):
+    return lambda x, rng: x + np.float32(strength) * rng.normal(size=x.shape).astype(np.float32)
+
+
+class Brighter:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x, rng):
+        return x + np.float32(self.by)
+
+
+def smoothed(share):
+    def loss(outputs, targets):
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=share)
+
+    return loss
+
+
+def weighted(*weights):
+    return nn.CrossEntropyLoss(weight=torch.tensor(weights))
+
+
+def sgd(momentum):
+    return lambda groups: torch.optim.SGD(groups, momentum=momentum)
+
+
+def frozen() -> nn.Module:
+    model = network()
+    model[6].weight.requires_grad_(False)
+    return model
+
+
+def chain(degrees):
+    from cnncourse.augmentation import Augmenter, Flip, Rotate
+
+    return Augmenter([Flip(), Rotate(degrees)])
+
+
+CHANGED = {
+    "activation": ("model", network, lambda: swapped(2, nn.Tanh()), "2 is ReLU there and Tanh here"),
+    "dropout": ("model", network, lambda: swapped(5, nn.Dropout(0.6)), r"5\.p is 0\.3 there and 0\.6 here"),
+    "slope": ("model", Hidden, lambda: Hidden(0.2), r"slope is 0\.1 there and 0\.2 here"),
+    "code of the network": ("model", Hidden, Other, "the code of"),
+    "frozen": ("model", network, frozen, "learns"),
+    "momentum of a norm": (
+        "model",
+        network,
+        lambda: swapped(1, nn.BatchNorm2d(4, momentum=0.5)),
+        r"momentum is 0\.1 there and 0\.5",
+    ),
+    "augment": (
+        "augment",
+        lambda: noise(0.1),
+        lambda: noise(0.2),
+        r"augment function\.strength is 0\.1 there and 0\.2 here",
+    ),
+    "no augment": ("augment", lambda: noise(0.1), lambda: None, "augment function"),
+    "augment of a class": ("augment", lambda: Brighter(0.1), lambda: Brighter(0.2), r"by is 0\.1 there and 0\.2 here"),
+    "augment partly given": (
+        "augment",
+        lambda: partial(_shift, by=1),
+        lambda: partial(_shift, by=2),
+        "by is 1 there and 2 here",
+    ),
+    "code of augment": (
+        "augment",
+        lambda: lambda x, rng: x * 2,
+        lambda: lambda x, rng: x + 2,
+        "the code of augment function",
+    ),
+    "steps": ("augment", lambda: chain(10), lambda: chain(20), r"is 10 there and 20 here|10\.0 there and 20"),
+    "loss": ("loss", lambda: smoothed(0.1), lambda: smoothed(0.2), r"loss function\.share is 0\.1 there and 0\.2 here"),
+    "setting of a loss": (
+        "loss",
+        nn.CrossEntropyLoss,
+        lambda: nn.CrossEntropyLoss(label_smoothing=0.1),
+        "label_smoothing is",
+    ),
+    "weights of a loss": ("loss", lambda: weighted(1.0, 1.0, 1.0), lambda: weighted(1.0, 2.0, 1.0), "weight is"),
+    "optimizer": ("optimizer", lambda: sgd(0.5), lambda: sgd(0.9), r"momentum is 0\.5 there and 0\.9 here"),
+    "validation": ("validation", lambda: (X, Y), lambda: (X[:40], Y[:40]), "validation is"),
+    "no validation": ("validation", lambda: (X, Y), lambda: None, "validation is"),
+}
+
+
+def _shift(x, rng, by):
+    return x + np.float32(by)
+
+
+@pytest.mark.parametrize("kind", CHANGED)
+def test_a_checkpoint_knows_what_changed(kind, tmp_path):
+    name, before, after, said = CHANGED[kind]
+    path = tmp_path / "run"
+    settings = {"model": network, "x": lambda: X, "y": lambda: Y}
+
+    def train(make, epochs):
+        made = {key: value() for key, value in (settings | {name: make}).items()}
+        made["x"] = np.abs(X) / 9 if kind == "steps" else X
+        return tr.fit(**made, epochs=epochs, callbacks=[tr.Checkpoint(path)])
+
+    train(before, 1)
+    good = path.read_bytes()
+    assert len(train(before, 2)) == 2  # made once more, it is the same
+    path.write_bytes(good)
+    with pytest.raises(ValueError, match=f"is a checkpoint of a training that differs.*({said})") as caught:
+        train(after, 2)
+    assert path.read_bytes() == good and "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_what_counts_is_no_setting(tmp_path):
+    "A function that counts its calls, and a network that does, are the same after they were called."
+    calls, model = [], nn.Sequential(network(), Explodes())
+
+    class Counts:
+        n = 0
+
+        def __init__(self):
+            self.seen = 0
+
+        def __call__(self, x, rng):
+            self.seen += 1
+            calls.append(len(x))
+            return x
+
+    augment, path = Counts(), tmp_path / "run"
+    tr.fit(model, X, Y, epochs=1, augment=augment, callbacks=[tr.Checkpoint(path)])
+    model[1].calls = -9
+    assert len(tr.fit(model, X, Y, epochs=2, augment=augment, callbacks=[tr.Checkpoint(path)])) == 2 and len(calls) == 4
+
+
+def test_two_trainings_may_write_one_path(tmp_path):
+    "Each writes to a name of its own, and the last one wins."
+    path, stop, errors = tmp_path / "run", time.monotonic() + 1.0, []
+
+    def write(content):
+        while time.monotonic() < stop:
+            try:
+                tr._write_safely(path, content)
+            except OSError as error:
+                errors.append(error)
+
+    contents = [bytes([i]) * 200_000 for i in range(3)]
+    writers = [threading.Thread(target=write, args=(content,)) for content in contents]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert errors == [] and path.read_bytes() in contents and [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path):
+    old, new = tmp_path / ".run.1.ab.part", tmp_path / ".run.2.cd.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    tr.fit(network(), X, Y, epochs=1, callbacks=[tr.Checkpoint(tmp_path / "run")])
+    assert {p.name for p in tmp_path.iterdir()} == {"run", new.name}

@@ -588,3 +588,55 @@ def test_the_checksums_are_those_that_the_frameworks_publish():
     for (_, framework), (url, checksum) in transfer.PUBLISHED.items():
         if framework == "torch":  # PyTorch writes the first digits of the SHA-256 into the name
             assert checksum.startswith(re.search(r"-([0-9a-f]{8})\.pth$", url)[1]) and len(checksum) == 64
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_published_network_carries_its_scale(name, framework):
+    x = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    net = transfer.published_network(name, framework, num_classes=5, **SMALL_OF[name])
+    headed = transfer.with_head(net, 2)
+    assert net.scale == headed.scale == framework
+    assert networks.to_torch(headed).meta["network"].scale == framework
+    for one in (net, headed):
+        found = transfer.prepare_images(x, one)
+        np.testing.assert_array_equal(found, transfer.prepare_images(x, one, framework))
+        assert (found != transfer.prepare_images(x, one, "unit")).any()
+    own, _ = transfer.backbone()
+    np.testing.assert_array_equal(transfer.prepare_images(x, own), transfer.prepare_images(x, own, "unit"))
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_fine_tuning_augments_pictures_before_their_scale(framework):
+    "An augmentation that checks its input sees pictures from 0 to 1, and what it makes black is black for the weights."
+    from cnncourse.augmentation import Augmenter, Brightness, Shift
+
+    net = transfer.with_head(transfer.published_network("vgg16", framework, num_classes=5, **SMALL_OF["vgg16"]), 2)
+    rng, seen = np.random.default_rng(0), []
+    x = transfer.prepare_images(rng.integers(0, 256, (8, 3, 32, 32), dtype=np.uint8), net)
+
+    def augment(pictures, rng):
+        seen.append((float(pictures.min()), float(pictures.max())))
+        return Augmenter([Shift(0.5), Brightness(0.1)])(pictures, rng)
+
+    model = networks.to_torch(net, seed=0)
+    history = transfer.fine_tune(model, x, np.arange(8) % 2, head_epochs=1, epochs=1, augment=augment)
+    assert len(history) == 2 and len(seen) == 2 and all(0 <= low < 0.1 and 0.9 < high <= 1 for low, high in seen)
+    black = transfer._on_pictures(lambda pictures, rng: 0 * pictures, framework)(x, rng)
+    np.testing.assert_allclose(black, transfer.prepare_images(np.zeros_like(x, np.uint8), net), atol=1e-6)
+    with pytest.raises(ValueError, match="x should be from prepare_images in the scale"):
+        transfer.fine_tune(model, 100 * x + 300, np.arange(8) % 2, head_epochs=1, epochs=0, augment=augment)
+
+
+def test_fine_tuning_takes_the_labels_that_a_training_takes():
+    net = transfer.with_head(transfer.BACKBONE, 2)
+    x, y = np.random.default_rng(0).random((8, 3, 32, 32), np.float32), np.arange(8) % 2
+    for bad, said in [
+        (np.eye(2)[y], r"one-hot: give y\.argmax\(axis=1\)"),
+        (y + 1, "labels count from 0"),
+        (["cat", "dog"] * 4, r"scaling\.encode_labels"),
+        (y[:7], "one label for each of 8 examples, not 7"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            transfer.fine_tune(networks.to_torch(net), x, bad, head_epochs=1, epochs=0)
+    assert len(transfer.fine_tune(networks.to_torch(net), x, y[:, None].tolist(), head_epochs=1, epochs=0)) == 1
