@@ -26,7 +26,7 @@ MAY_IMPORT = {
             "datasets",
             "augmentation",
             "curriculum",
-            "runs",
+            "files",
         ],
         (),
     ),
@@ -36,8 +36,9 @@ MAY_IMPORT = {
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "transfer": ("networks", "training", "architectures", "datasets"),
     "anomaly": ("scaling", "networks", "training", "transfer"),
-    "site": ("runs",),
-    "grading": ("exercises", "figures", "runs"),
+    "runs": ("files",),
+    "site": ("files", "runs"),
+    "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
 NOTEBOOKS = runs.notebooks(COURSE)
