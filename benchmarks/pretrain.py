@@ -62,7 +62,9 @@ def main():
     options = parser.parse_args()
     done = [measure(seed, {"epochs": options.epochs, "per_place": options.per_place}) for seed in options.seeds]
     result = {"runs": done, "mean accuracy": round(float(np.mean([run["accuracy"] for run in done])), 4)}
-    files.write_whole(options.out / "pretrain.json", json.dumps(result | {"versions": runs.versions()}, indent=1) + "\n")
+    files.write_whole(
+        options.out / "pretrain.json", json.dumps(result | {"versions": runs.versions()}, indent=1) + "\n"
+    )
     for run in done:
         print(f"seed {run['seed']}: {run['minutes']:.1f} minutes, accuracy {run['accuracy']:.1%}")
         print(f"  frozen features {run['frozen features']}\n  untrained       {run['untrained features']}")

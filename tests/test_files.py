@@ -120,6 +120,6 @@ def test_a_failure_names_the_file_and_leaves_the_old_one(tmp_path):
 
     with pytest.raises(OSError, match=r"No space left on device.*a\.json'$"):
         files.write_whole(path, full)
-    with pytest.raises(OSError, match=r"a\.json/b'$"):
+    with pytest.raises(OSError, match=r"a\.json(/b)?'$"):
         files.write_whole(path / "b", "in a file that is no folder")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
