@@ -36,8 +36,9 @@ MAY_IMPORT = {
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "transfer": ("networks", "training", "architectures", "datasets"),
     "anomaly": ("scaling", "networks", "training", "transfer"),
-    "runs": ("files",),
-    "site": ("files", "runs"),
+    "supervisor": ("files",),
+    "runs": ("files", "supervisor"),
+    "site": ("files", "supervisor", "runs"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
