@@ -112,7 +112,7 @@ def _sound(
         seen.add(cell["id"])
     return notebook | {"metadata": dict(notebook.get("metadata") or {}), "nbformat": 4, "nbformat_minor": 5}
 
-# %% ../nbs/api/runs.ipynb #75e73bc9
+# %% ../nbs/api/runs.ipynb #f3f86041
 def read_notebook(
     path: Path,  # an .ipynb file
 ) -> dict:  # its JSON, without outputs; what may be left out is filled in
@@ -229,7 +229,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
-# %% ../nbs/api/runs.ipynb #1f45168d
+# %% ../nbs/api/runs.ipynb #a9974970
 def _named(package: Path, source: str) -> list[Path]:  # files of the package that a module reads, by their names in it
     if not re.search(r"\bfiles\(|__file__|__path__", source):
         return []
@@ -264,7 +264,7 @@ def modules(
                 waiting |= _imports(text, package.name)
     return {path.relative_to(package).as_posix(): found[path] for path in sorted(found)}
 
-# %% ../nbs/api/runs.ipynb #a2577f4b
+# %% ../nbs/api/runs.ipynb #f48a682c
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "PyYAML"}
 _PACKAGES["tensorflow"] = "tensorflow-cpu"  # or tensorflow, if that is installed
 
@@ -489,7 +489,7 @@ def _environment(threads: int, course: str | None) -> dict[str, str]:  # of a ke
         found[f"TF_NUM_{name}_THREADS"] = str(threads)
     return found | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # no notices on the page
 
-# %% ../nbs/api/runs.ipynb #b27c3f32
+# %% ../nbs/api/runs.ipynb #275a7e59
 def short(
     text: str,  # of any length
     lines: int = 60,  # at most
@@ -552,7 +552,7 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
-# %% ../nbs/api/runs.ipynb #055f80c0
+# %% ../nbs/api/runs.ipynb #6e98a6d8
 def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: dict) -> dict[str, object]:
     "For papermill: how the kernel is started, as an owned child with its sockets and its log in `place`."
     from jupyter_client.kernelspec import KernelSpec
@@ -580,7 +580,7 @@ def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: 
     # how long a finished cell's outputs may take to arrive: a slow machine needs time for some hundred megabytes
     return {"kernel_name": "python3", "language": "python", "iopub_timeout": 300, **started, **quiet}
 
-# %% ../nbs/api/runs.ipynb #d079d583
+# %% ../nbs/api/runs.ipynb #45aa4300
 def _papermill(
     notebook: dict, changed: dict, options: dict, held: dict, log: Path
 ) -> dict:  # what `Outcome` says of it
@@ -787,7 +787,7 @@ def in_threads(
         if any(thread.is_alive() for thread in threads):
             supervisor.end(number=supervisor.stopped() or signal.SIGTERM)
 
-# %% ../nbs/api/runs.ipynb #2a6eabce
+# %% ../nbs/api/runs.ipynb #b3f2f2c3
 def _arrived(done: queue.SimpleQueue):  # the next result; a signal that got lost in some callback is noticed
     while True:
         with contextlib.suppress(queue.Empty):
@@ -852,28 +852,28 @@ CALIBRATION = "calibration seconds"  # beside the names of notebooks in the file
 def _work_of_a_kind(rng) -> float:  # of what notebooks do: sorting, waves, exponentials, small products, plain Python
     import numpy as np
 
-    x = rng.standard_normal((160, 160))
+    x = rng.standard_normal((12, 48, 48))  # products this small take one thread, however many there are
     for _ in range(12):
-        x = np.tanh(x @ x / 160) + np.sort(x, axis=1) / 9
+        x = np.tanh(x @ x / 48) + np.sort(x, axis=2) / 9
         x += np.abs(np.fft.fft2(x)) / 1e4
     words = {str(n): n * n % 97 for n in range(30_000)}
     return float(x.sum()) + sum(words[str(n)] for n in range(0, 30_000, 3))
 
 
 def calibrate(
-    tries: int = 15,  # the best of them counts: what else the machine does makes it slower, never faster
+    enough: float = 1.0,  # seconds, after which no further try begins
 ) -> float:  # seconds
-    "How long this machine takes for a short fixed piece of work, in about a second."
+    "How long this machine takes now for a short fixed piece of work: the median of some tries."
     import numpy as np
 
-    taken = []
-    for _ in range(tries):
+    taken, begun = [], time.perf_counter()
+    while len(taken) < 3 or time.perf_counter() - begun < enough:
         started = time.perf_counter()
         _work_of_a_kind(np.random.default_rng(0))
         taken.append(time.perf_counter() - started)
-    return min(taken)
+    return float(np.median(taken[1:]))  # the first one also loads
 
-# %% ../nbs/api/runs.ipynb #34616bdf
+# %% ../nbs/api/runs.ipynb #13ba27d3
 def _budgets(course: Path) -> Path:
     return course / "benchmarks" / "budgets.json"
 
