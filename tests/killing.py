@@ -107,12 +107,19 @@ def _use_a_kernel(log: Path, port: int, over: threading.Event):
             return
 
 
+def _described(process: psutil.Process) -> list[str]:  # one line; none if it has just ended
+    with contextlib.suppress(psutil.Error):
+        return [f"{process.pid} {' '.join(process.cmdline())[:200]}"]
+    return []
+
+
 def _watch(trial: Trial, secret: str, temporary: Path):
     "See what is left, until nothing is or the patience is over."
     began = time.monotonic()
     while True:
-        trial.left = [f"{p.pid} {' '.join(p.cmdline())[:200]}" for p in of_trial(secret) if p.is_running()]
-        trial.files = sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*"))
+        trial.left = [line for process in of_trial(secret) for line in _described(process)]
+        trial.files = sorted(os.path.join(where, name) for where, _, names in os.walk(temporary) for name in names)
+        trial.files += os.listdir(temporary)
         trial.seconds = round(time.monotonic() - began, 2)
         if trial.held() or trial.seconds > PATIENCE:
             return
