@@ -6,7 +6,7 @@
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
            'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'main']
 
-# %% ../nbs/api/cli.ipynb #853c9294
+# %% ../nbs/api/cli.ipynb #952be36f
 import os
 import sys
 
@@ -85,6 +85,15 @@ def _failure(outcome: runs.Outcome, course: Path) -> str:  # what a reader needs
     ]
     return "\n".join(part for part in parts if part)
 
+# %% ../nbs/api/cli.ipynb #c59a3ef5
+def _tell_other_copy(course: Path):  # two clones may share one environment
+    if other := runs.other_library(course):
+        ours = runs.library(course)
+        text = (
+            f"This environment has another copy of cnncourse, {other}; the notebooks run with the course's own, {ours}."
+        )
+        _console(stderr=True).print(text, markup=False)
+
 # %% ../nbs/api/cli.ipynb #7df6b0ff
 def _given(parameters: dict[str, object]) -> str:  # as on the command line
     return ", ".join(f"{name}={value}" for name, value in parameters.items())
@@ -107,10 +116,12 @@ def _rows(summary: runs.Summary):  # of the table at the end
         cells = [outcome.name, *numbers, _given(summary.parameters.get(outcome.name, {}))]
         yield Text(cells[0]), Text(*state), *map(Text, cells[1:])  # a name is no markup
 
-
-def _closing(summary: runs.Summary):  # the table at the end, and what else there is to say
+# %% ../nbs/api/cli.ipynb #26cd0606
+def _closing(summary: runs.Summary, course: Path):  # what failed, the table at the end, and what else there is to say
     from rich.table import Table
 
+    for outcome in summary.failed:
+        _console(stderr=True).print(f"\n{_failure(outcome, course)}\n", markup=False)
     table = Table("notebook", "state", box=None, pad_edge=False)
     for heading in ("seconds", "budget", "memory"):
         table.add_column(heading, justify="right")
@@ -120,9 +131,8 @@ def _closing(summary: runs.Summary):  # the table at the end, and what else ther
     if table.row_count:
         _console().print(table)
     if summary.budgets and not 0.8 < summary.slowness < 1.25:
-        _say(
-            f"Budgets are for this machine: the same work takes {summary.slowness:.1f} times as long as where they were taken."
-        )
+        ratio = f"{summary.slowness:.1f} times as long"
+        _say(f"Budgets are for this machine, which takes {ratio} for the same work as the one where they were taken.")
     if summary.current and table.row_count:
         _say(f"{len(summary.current)} current, not run again")
     elif summary.current:
@@ -132,9 +142,8 @@ def _closing(summary: runs.Summary):  # the table at the end, and what else ther
             else "The notebook is current."
         )
     if changed := {_given(values) for values in summary.parameters.values()}:
-        _say(
-            f"With other parameters than the notebooks show: {'; '.join(sorted(changed))}. Without -p and --full: the defaults."
-        )
+        given = "; ".join(sorted(changed))
+        _say(f"With other parameters than the notebooks show: {given}. Without -p and --full: the defaults.")
 
 # %% ../nbs/api/cli.ipynb #76a53025
 @app.command()
@@ -166,15 +175,10 @@ def run(
 
     A notebook runs again only if something it depends on has changed: its cells, what it imports, the lock, its parameters."""
     course = runs.find_course()
-    if other := runs.other_library(course):
-        ours = runs.library(course)
-        text = f"This environment has another copy of cnncourse, {other}; the notebooks run with this course's own, {ours}."
-        _console(stderr=True).print(text, markup=False)
+    _tell_other_copy(course)
     options = {"jobs": jobs, "given": param or [], "full": full, "force": force, "scheduler": scheduler}
     summary = runs.run(course, names or [], display=_display(), timeout=timeout, **options)
-    for outcome in summary.failed:
-        _console(stderr=True).print(f"\n{_failure(outcome, course)}\n", markup=False)
-    _closing(summary)
+    _closing(summary, course)
     if record_budgets:
         runs.record_budgets(course)
     if summary.failed:
@@ -215,8 +219,8 @@ def _lab(root: Path, port: int, more: list[str]) -> list[str]:  # the call of Ju
     start = "/tree/nbs/index.ipynb" if (root / "nbs" / "index.ipynb").is_file() else ""
     options = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     options += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab{start}", "--no-browser"]
-    # no question at a signal; a kernel that does not answer is ended after two seconds
-    options += ["--ServerApp.answer_yes=True", "--KernelManager.shutdown_wait_time=2"]
+    # no question at a signal; a kernel that does not answer is ended soon
+    options += ["--ServerApp.answer_yes=True", "--KernelManager.shutdown_wait_time=1.5"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # root, as in most containers
         options += ["--ServerApp.allow_root=True"]
     return [sys.executable, "-m", "jupyterlab", *options, *more]
@@ -237,7 +241,7 @@ def _open(runtime: Path, child):  # in the browser, once JupyterLab has written 
             return
         time.sleep(0.2)
 
-# %% ../nbs/api/cli.ipynb #07d4a345
+# %% ../nbs/api/cli.ipynb #e138876c
 @app.command(context_settings={"ignore_unknown_options": True})
 def lab(
     arguments: Annotated[
@@ -268,7 +272,7 @@ def lab(
     try:
         raise typer.Exit(child.wait())
     except KeyboardInterrupt:
-        supervisor.end([child], signal.SIGTERM, patience=4)  # seconds
+        supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
         raise
 
 # %% ../nbs/api/cli.ipynb #6339a564
@@ -606,7 +610,7 @@ def _unforeseen(error: Exception) -> str:  # one sentence, with the path of a lo
             return f"Something that nobody foresaw: {type(error).__name__}: {first} All about it: {folder / name}"
     return f"Something that nobody foresaw, and no log could be written: {type(error).__name__}: {first}"
 
-# %% ../nbs/api/cli.ipynb #d103c22a
+# %% ../nbs/api/cli.ipynb #f52f9fab
 def _tell(error: Exception) -> int:  # the exit code
     text, code = _explain(error) or (_unforeseen(error), 1)
     _console(stderr=True).print(text, style="red", markup=False)
@@ -617,6 +621,8 @@ def main():
     "The entry point of the command `cnncourse`."
     supervisor.mind()
     supervisor.follow_parent()
+    for stream in (sys.stdout, sys.stderr):  # a console that has no letter for something gets its number
+        stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = lambda message, *where: files.say(f"Careful: {message}")
     code = 0
     try:

@@ -112,7 +112,7 @@ def _sound(
         seen.add(cell["id"])
     return notebook | {"metadata": dict(notebook.get("metadata") or {}), "nbformat": 4, "nbformat_minor": 5}
 
-# %% ../nbs/api/runs.ipynb #f3f86041
+# %% ../nbs/api/runs.ipynb #44bd8b00
 def read_notebook(
     path: Path,  # an .ipynb file
 ) -> dict:  # its JSON, without outputs; what may be left out is filled in
@@ -229,7 +229,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
-# %% ../nbs/api/runs.ipynb #a9974970
+# %% ../nbs/api/runs.ipynb #cb5e9066
 def _named(package: Path, source: str) -> list[Path]:  # files of the package that a module reads, by their names in it
     if not re.search(r"\bfiles\(|__file__|__path__", source):
         return []
@@ -264,7 +264,7 @@ def modules(
                 waiting |= _imports(text, package.name)
     return {path.relative_to(package).as_posix(): found[path] for path in sorted(found)}
 
-# %% ../nbs/api/runs.ipynb #f48a682c
+# %% ../nbs/api/runs.ipynb #69933318
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "PyYAML"}
 _PACKAGES["tensorflow"] = "tensorflow-cpu"  # or tensorflow, if that is installed
 
@@ -285,8 +285,9 @@ def _package(name: str) -> str | None:  # the installed package that has a modul
     for package in (_PACKAGES.get(name, name), name):
         with contextlib.suppress(metadata.PackageNotFoundError, ValueError):
             return metadata.distribution(package).metadata["Name"]
-    if importlib.util.find_spec(name) is None:
-        return None
+    with contextlib.suppress(ValueError, ImportError):  # `__main__`, for one
+        if importlib.util.find_spec(name) is None:
+            return None
     return next(iter(metadata.packages_distributions().get(name, ())), None)
 
 
@@ -489,7 +490,7 @@ def _environment(threads: int, course: str | None) -> dict[str, str]:  # of a ke
         found[f"TF_NUM_{name}_THREADS"] = str(threads)
     return found | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # no notices on the page
 
-# %% ../nbs/api/runs.ipynb #275a7e59
+# %% ../nbs/api/runs.ipynb #d77cbfc9
 def short(
     text: str,  # of any length
     lines: int = 60,  # at most
@@ -552,7 +553,7 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
-# %% ../nbs/api/runs.ipynb #6e98a6d8
+# %% ../nbs/api/runs.ipynb #f7806e1a
 def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: dict) -> dict[str, object]:
     "For papermill: how the kernel is started, as an owned child with its sockets and its log in `place`."
     from jupyter_client.kernelspec import KernelSpec
@@ -580,7 +581,7 @@ def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: 
     # how long a finished cell's outputs may take to arrive: a slow machine needs time for some hundred megabytes
     return {"kernel_name": "python3", "language": "python", "iopub_timeout": 300, **started, **quiet}
 
-# %% ../nbs/api/runs.ipynb #45aa4300
+# %% ../nbs/api/runs.ipynb #9f6f1bef
 def _papermill(
     notebook: dict, changed: dict, options: dict, held: dict, log: Path
 ) -> dict:  # what `Outcome` says of it
@@ -787,7 +788,7 @@ def in_threads(
         if any(thread.is_alive() for thread in threads):
             supervisor.end(number=supervisor.stopped() or signal.SIGTERM)
 
-# %% ../nbs/api/runs.ipynb #b3f2f2c3
+# %% ../nbs/api/runs.ipynb #ac3d2484
 def _arrived(done: queue.SimpleQueue):  # the next result; a signal that got lost in some callback is noticed
     while True:
         with contextlib.suppress(queue.Empty):
@@ -873,7 +874,7 @@ def calibrate(
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[1:]))  # the first one also loads
 
-# %% ../nbs/api/runs.ipynb #13ba27d3
+# %% ../nbs/api/runs.ipynb #dc93dfae
 def _budgets(course: Path) -> Path:
     return course / "benchmarks" / "budgets.json"
 
