@@ -112,7 +112,7 @@ def _sound(
         seen.add(cell["id"])
     return notebook | {"metadata": dict(notebook.get("metadata") or {}), "nbformat": 4, "nbformat_minor": 5}
 
-# %% ../nbs/api/runs.ipynb #470952ff
+# %% ../nbs/api/runs.ipynb #6f3b78b4
 def read_notebook(
     path: Path,  # an .ipynb file
 ) -> dict:  # its JSON, without outputs; what may be left out is filled in
@@ -229,11 +229,15 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
-# %% ../nbs/api/runs.ipynb #0a0266b6
+# %% ../nbs/api/runs.ipynb #03087eab
+@functools.cache
+def _quoted(source: str) -> frozenset[str]:  # names in quotes, where a module looks into its own package
+    looks = re.search(r"\bfiles\(|__file__|__path__", source)
+    return frozenset(re.findall(r"""["']([\w.-]+)["'/]""", source) if looks else ())
+
+
 def _named(package: Path, source: str) -> list[Path]:  # files of the package that a module reads, by their names in it
-    if not re.search(r"\bfiles\(|__file__|__path__", source):
-        return []
-    entries = [entry for entry in package.iterdir() if re.search(rf"""["']{re.escape(entry.name)}["'/]""", source)]
+    entries = [package / name for name in _quoted(source) if (package / name).exists()]
     folders = [entry for entry in entries if entry.is_dir() and not (entry / "__init__.py").exists()]
     inside = [path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts]
     return [path for path in [*entries, *inside] if path.is_file() and path.suffix != ".py"]
@@ -264,7 +268,7 @@ def modules(
                 waiting |= _imports(text, package.name)
     return {path.relative_to(package).as_posix(): found[path] for path in sorted(found)}
 
-# %% ../nbs/api/runs.ipynb #66719c7f
+# %% ../nbs/api/runs.ipynb #3b11a86b
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "PyYAML"}
 _PACKAGES["tensorflow"] = "tensorflow-cpu"  # or tensorflow, if that is installed
 
@@ -291,13 +295,18 @@ def _package(name: str) -> str | None:  # the installed package that has a modul
     return next(iter(metadata.packages_distributions().get(name, ())), None)
 
 
+@functools.cache
+def _version(package: str) -> str:  # what a process has imported stays as it is
+    return metadata.version(package)
+
+
 def installed(
     sources: Iterable[str],  # Python source
 ) -> dict[str, str]:  # package and version
     "The installed versions of the packages that `sources` import."
     names = set().union(*map(_imported, sources)) - sys.stdlib_module_names - {"cnncourse"}
     packages = {package for name in names if (package := _package(name))}
-    return {package: metadata.version(package) for package in sorted(packages)}
+    return {package: _version(package) for package in sorted(packages)}
 
 # %% ../nbs/api/runs.ipynb #ae10081b
 def depends(
@@ -490,7 +499,7 @@ def _environment(threads: int, course: str | None) -> dict[str, str]:  # of a ke
         found[f"TF_NUM_{name}_THREADS"] = str(threads)
     return found | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # no notices on the page
 
-# %% ../nbs/api/runs.ipynb #9314e404
+# %% ../nbs/api/runs.ipynb #1af90d0d
 def short(
     text: str,  # of any length
     lines: int = 60,  # at most
@@ -553,7 +562,7 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
-# %% ../nbs/api/runs.ipynb #4103d180
+# %% ../nbs/api/runs.ipynb #20c3886b
 def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: dict) -> dict[str, object]:
     "For papermill: how the kernel is started, as an owned child with its sockets and its log in `place`."
     from jupyter_client.kernelspec import KernelSpec
@@ -581,7 +590,7 @@ def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: 
     # how long a finished cell's outputs may take to arrive: a slow machine needs time for some hundred megabytes
     return {"kernel_name": "python3", "language": "python", "iopub_timeout": 300, **started, **quiet}
 
-# %% ../nbs/api/runs.ipynb #e709baf5
+# %% ../nbs/api/runs.ipynb #881cde4c
 def _papermill(
     notebook: dict, changed: dict, options: dict, held: dict, log: Path
 ) -> dict:  # what `Outcome` says of it
@@ -601,7 +610,7 @@ def _papermill(
     return {}
 
 # %% ../nbs/api/runs.ipynb #6cfc1644
-TIMEOUT = 2 * 3600.0  # seconds for one notebook, where nothing else is said
+TIMEOUT = 2 * 3600  # seconds for one notebook, where nothing else is said
 
 
 def execute(
@@ -789,7 +798,7 @@ def in_threads(
         if any(thread.is_alive() for thread in threads):
             supervisor.end(number=supervisor.stopped() or signal.SIGTERM)
 
-# %% ../nbs/api/runs.ipynb #63fa57b7
+# %% ../nbs/api/runs.ipynb #decf58d3
 def _arrived(done: queue.SimpleQueue):  # the next result; a signal that got lost in some callback is noticed
     while True:
         with contextlib.suppress(queue.Empty):
@@ -875,7 +884,7 @@ def calibrate(
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[1:]))  # the first one also loads
 
-# %% ../nbs/api/runs.ipynb #10eb2aeb
+# %% ../nbs/api/runs.ipynb #92958fcd
 def _budgets(course: Path) -> Path:
     return course / "benchmarks" / "budgets.json"
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# %% ../nbs/api/supervisor.ipynb #7827ec98
+# %% ../nbs/api/supervisor.ipynb #a6867398
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _came: list[int] = []  # signals, in order
@@ -42,6 +42,8 @@ def leave(
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
+            if stream.isatty():
+                os.write(stream.fileno(), b"\x1b[?25h")  # a table that changes in place hides the cursor
     if text:
         with contextlib.suppress(OSError):
             os.write(2, f"{text}\n".encode())
@@ -198,7 +200,7 @@ def _sweep_homes():  # what a command and its guard left that were killed togeth
                     kill(f"{mine[1]}/")
                 _remove(folder)
 
-# %% ../nbs/api/supervisor.ipynb #91d3a14d
+# %% ../nbs/api/supervisor.ipynb #174e7064
 def home() -> Path:
     "A folder for the temporary files of this process; it goes when the process goes."
     return _owner().folder
