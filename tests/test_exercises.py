@@ -1,11 +1,15 @@
 """The exercises: every question proven, every copy for students clean, and nothing a learner types does harm."""
 
+import ast
+import functools
+import importlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -288,6 +292,215 @@ def test_a_loop_without_end_is_ended():
     question = exercises.dataclasses.replace(QUESTIONS[NAME], seconds=0.5)
     result = exercises._judge(question, loops, 1)
     assert result.outcome == "error" and "did not finish within 0.5 seconds and was stopped" in str(result)
+
+
+# The clock
+
+
+SLOW = """import time
+start = time.thread_time()
+while time.thread_time() < start + {}:
+    pass
+value = 7
+"""
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    "A folder of made modules that can be imported."
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def imports_what_it_names():
+    import made_slow_one
+
+    return made_slow_one.value
+
+
+def imports_a_part():
+    from made_package import slow
+
+    return slow.value
+
+
+def imports_by_a_helper():
+    return imports_what_it_names()
+
+
+def imports_by_a_computed_name():
+    return importlib.import_module("made_" + "slow_one").value
+
+
+class Imports:
+    def __call__(self):
+        return imports_what_it_names()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        imports_what_it_names,
+        imports_a_part,
+        imports_by_a_helper,
+        imports_by_a_computed_name,
+        Imports(),
+        functools.partial(imports_by_a_helper),
+    ],
+)
+def test_an_import_is_not_the_learners_time(modules, answer):
+    (modules / "made_package").mkdir()
+    (modules / "made_package/__init__.py").touch()
+    for name in ("made_slow_one.py", "made_package/slow.py"):
+        (modules / name).write_text(SLOW.format(0.6))
+    done = exercises.attempt(answer, seconds=0.3)
+    assert (done.value, done.late, done.error) == (7, False, None)
+    assert done.seconds < 0.3
+
+
+def test_an_import_is_waited_for_and_the_loop_after_it_is_ended(modules):
+    (modules / "made_slow_two.py").write_text(SLOW.format(0.6))
+
+    def answer():
+        importlib.import_module("made_" + "slow_two")
+        while True:
+            pass
+
+    done = exercises.attempt(answer, seconds=0.2)
+    assert (done.late, done.ended) == (True, True)
+    assert importlib.import_module("made_slow_two").value == 7  # whole
+
+
+def test_an_answer_that_runs_out_of_time_in_an_import_leaves_it_whole(modules):
+    (modules / "made_slow_three.py").write_text(SLOW.format(0.6))
+
+    def answer():
+        start = time.thread_time()
+        while time.thread_time() < start + 0.25:
+            pass
+        return importlib.import_module("made_" + "slow_three").value
+
+    exercises.attempt(answer, seconds=0.2)
+    assert importlib.import_module("made_slow_three").value == 7
+
+
+def test_an_import_that_fails_is_the_answers_own_error(modules):
+    (modules / "made_broken.py").write_text("raise SystemExit(3)")
+
+    def answer():
+        import made_broken
+
+        return made_broken
+
+    assert type(exercises.attempt(answer).error) is SystemExit
+    assert type(exercises.attempt(lambda: __import__("no_such_module")).error) is ModuleNotFoundError
+
+
+def imports_for_ever():
+    while True:
+        importlib.import_module("json")
+
+
+@pytest.mark.parametrize("answer", [loops, imports_for_ever, lambda *inputs: loops(*inputs)])
+def test_whatever_loops_is_ended(answer):
+    done = exercises.attempt(lambda: answer(*(() if answer is imports_for_ever else (1, 1))), seconds=0.2)
+    assert (done.late, done.ended) == (True, True)
+
+
+def test_waiting_is_not_work_but_has_an_end():
+    assert not exercises.attempt(lambda: time.sleep(0.5), seconds=0.2).late
+    lock = threading.Lock()
+    lock.acquire()
+    done = exercises.attempt(lock.acquire, seconds=0.05)
+    assert (done.late, done.ended) == (True, False)
+    lock.release()
+
+
+def test_what_cannot_be_stopped_says_what_to_do():
+    lock = threading.Lock()
+    lock.acquire()
+    question = exercises.dataclasses.replace(QUESTIONS[NAME], seconds=0.05)
+    told = str(exercises._judge(question, lambda x, w: lock.acquire(), 1))
+    lock.release()
+    assert "could not be stopped" in told and "restart the kernel" in told
+
+
+# Values that only look right
+
+
+class Agrees(int):
+    def __eq__(self, other):
+        return True
+
+    __hash__ = int.__hash__
+
+
+class Sly(np.ndarray):
+    def __array_function__(self, *args, **kwargs):
+        return True
+
+
+class Raises:
+    shape = (2,)
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("not today")
+
+
+RECORDS = np.zeros(2, [("a", float)])
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        np.ma.masked_all(2),
+        np.ma.array([1.0, 3.0], mask=[False, True]),
+        np.ma.masked_invalid([1.0, np.nan]),
+        np.ma.masked,
+        [np.ma.masked, 2.0],
+        np.ma.array(RECORDS, mask=True),
+        RECORDS,
+        RECORDS.view(np.recarray),
+        np.array([1, "x"], object),
+        np.array(["2020-01-01", "2020-01-02"], "M8[D]"),
+        np.zeros(2).view(Sly),
+        np.matrix([[1.0, 3.0]]),
+        Raises(),
+    ],
+)
+@pytest.mark.parametrize("name", [NAME, "scaling.channels_first"])
+def test_no_array_passes_by_hiding_its_values(came, name):
+    result = exercises.check(name, lambda *inputs: came)
+    assert result.outcome == "failed", str(result)
+    assert exercises.check(name, lambda *inputs: {"a": [came]}).outcome == "failed"
+
+
+@pytest.mark.parametrize("kind", [np.ma.asarray, np.asmatrix, lambda a: a.view(Sly), lambda a: a.astype(object)])
+def test_a_subclass_with_the_right_numbers_is_taken_for_them(kind):
+    expected = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert exercises.difference(expected, kind(expected)) == ""
+    assert exercises.difference(expected, kind(expected + 1)) != ""
+
+
+def test_a_number_that_equals_everything_is_compared_as_it_is():
+    assert exercises.difference(3, Agrees(3)) == ""
+    assert exercises.difference(3, Agrees(4)) == "3 was expected, 4 came"
+
+
+def test_graded_cells_fail_without_assertions_too():
+    code = "from cnncourse import exercises as e; e.check('convolution.n_parameters', lambda *a: 0).require()"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "AssertionError: ✗ convolution.n_parameters" in done.stderr
+
+
+def test_nothing_that_ships_decides_by_an_assertion():
+    for file in sorted(Path(exercises.__file__).parent.rglob("*.py")):
+        found = [node.lineno for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+        assert (file.name, found) == (file.name, [])
 
 
 def test_all_that_is_wrong_is_told_at_once():
