@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cnncourse import runs
+from cnncourse import files, runs
 
 COURSE = Path(__file__).parents[1]
 
@@ -60,7 +60,7 @@ def main():
         "notebooks": times,
         "versions": runs.versions(),
     }
-    runs.write_whole(COURSE / "benchmarks/results/course.json", json.dumps(result, indent=1) + "\n")
+    files.write_whole(COURSE / "benchmarks/results/course.json", json.dumps(result, indent=1) + "\n")
     for name, taken in found.items():
         print(f"{taken:8.1f} s  {name}")
     print(f"one at a time takes {ratio:.2f} times as long as two at a time")

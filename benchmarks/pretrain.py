@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnncourse import datasets, networks, runs, training, transfer
+from cnncourse import datasets, files, networks, runs, training, transfer
 
 COURSE = Path(__file__).parents[1]
 SIZES = {"faces": (100, 100), "textures": (1500, 300), "digits": (1200, 500)}  # pictures to train and to test
@@ -44,7 +44,7 @@ def measure(seed: int, options: dict) -> dict:
     record = folder / "about.json"
     if not record.is_file():
         about = transfer.pretrain(folder, seed=seed, callbacks=[training.Progress(options["epochs"])], **options)
-        runs.write_whole(record, json.dumps(about))
+        files.write_whole(record, json.dumps(about))
     about, model = json.loads(record.read_text(encoding="utf-8")), networks.to_torch(transfer.BACKBONE)
     networks.load_weights(model, folder / "backbone.safetensors")
     start = networks.to_torch(transfer.BACKBONE, seed=seed)
@@ -62,7 +62,9 @@ def main():
     options = parser.parse_args()
     done = [measure(seed, {"epochs": options.epochs, "per_place": options.per_place}) for seed in options.seeds]
     result = {"runs": done, "mean accuracy": round(float(np.mean([run["accuracy"] for run in done])), 4)}
-    runs.write_whole(options.out / "pretrain.json", json.dumps(result | {"versions": runs.versions()}, indent=1) + "\n")
+    files.write_whole(
+        options.out / "pretrain.json", json.dumps(result | {"versions": runs.versions()}, indent=1) + "\n"
+    )
     for run in done:
         print(f"seed {run['seed']}: {run['minutes']:.1f} minutes, accuracy {run['accuracy']:.1%}")
         print(f"  frozen features {run['frozen features']}\n  untrained       {run['untrained features']}")

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import runs
+from . import files, runs
 
 # %% ../nbs/api/grading.ipynb #e3bc40a2
 BLANK = "raise NotImplementedError  # your answer here"  # inside a function: the check says "not answered yet"
@@ -107,6 +107,6 @@ def release(
             path = _free(path, text)
             there = path.read_text(encoding="utf-8") if path.exists() else None
         if there is None:
-            runs.write_whole(path, text)
+            files.write_whole(path, text)
         done.append(Released(name, path, "written" if there is None else "unchanged" if there == text else "kept"))
     return done

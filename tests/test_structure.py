@@ -26,7 +26,7 @@ MAY_IMPORT = {
             "datasets",
             "augmentation",
             "curriculum",
-            "runs",
+            "files",
         ],
         (),
     ),
@@ -36,8 +36,10 @@ MAY_IMPORT = {
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "transfer": ("networks", "training", "architectures", "datasets"),
     "anomaly": ("scaling", "networks", "training", "transfer"),
-    "site": ("runs",),
-    "grading": ("exercises", "figures", "runs"),
+    "supervisor": ("files",),
+    "runs": ("files", "supervisor"),
+    "site": ("files", "supervisor", "runs"),
+    "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
 NOTEBOOKS = runs.notebooks(COURSE)
