@@ -47,7 +47,9 @@ def _plain(value: Any) -> Any:  # a tensor or another kind of array as an array;
         value = np.asarray(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return value if np.shape(value) else value.item()
-    exact = next((kind for kind in _EXACT if isinstance(value, kind)), None)  # a class of one's own may compare as it likes
+    exact = next(
+        (kind for kind in _EXACT if isinstance(value, kind)), None
+    )  # a class of one's own may compare as it likes
     return value if exact in (None, type(value)) or isinstance(value, bool) else _EXACT[exact](value)
 
 
@@ -78,7 +80,9 @@ def _hides(value: Any, depth: int = 0) -> str:  # what is wrong with a value tha
             return "a masked array of records came: an array of numbers was expected"
         hidden = int(np.sum(np.ma.getmaskarray(value)))
         count = f"{hidden} of {value.size} values hidden"
-        return f"a masked array came, with {count}: fill them, as with .filled(0), or do without a mask" if hidden else ""
+        return (
+            f"a masked array came, with {count}: fill them, as with .filled(0), or do without a mask" if hidden else ""
+        )
     parts = _parts(value) if depth < 20 else []
     return next(filter(None, (_hides(part, depth + 1) for part in parts)), "")
 
@@ -297,7 +301,9 @@ def _library(file: str) -> bool:  # does the file belong to Python, to a package
 
 
 @functools.lru_cache(256)
-def _imports(code: CodeType) -> frozenset[tuple[str, tuple]]:  # modules that a function names, and what it takes of them
+def _imports(
+    code: CodeType,
+) -> frozenset[tuple[str, tuple]]:  # modules that a function names, and what it takes of them
     found, steps = set(), list(dis.get_instructions(code))
     for i, step in enumerate(steps):
         if step.opname == "IMPORT_NAME" and not steps[i - 2].argval:  # 0: by its whole name
