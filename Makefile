@@ -11,12 +11,14 @@ PORT ?= 8080
 BIN := .venv/bin
 READY := .venv/ready
 BUILDING := .venv/building
+# A command of make's ends with make, even where make is killed and can pass nothing on: it knows whom to look for.
+RUN := @CNNCOURSE_PARENT=$$PPID exec $(BIN)/cnncourse
 
 .PHONY: course test setup lab serve bench lock export clean help
 
 course: setup
-	$(BIN)/cnncourse run
-	$(BIN)/cnncourse site
+	$(RUN) run
+	$(RUN) site
 
 test: setup
 	$(BIN)/ruff check .
@@ -25,27 +27,40 @@ test: setup
 	$(BIN)/python -m pytest
 
 lab: setup
-	$(BIN)/cnncourse lab
+	$(RUN) lab
 
 serve: setup
-	$(BIN)/cnncourse run
-	$(BIN)/cnncourse site --serve --port $(PORT)
+	$(RUN) run
+	$(RUN) site --serve --port $(PORT)
 
 bench: setup
 	$(BIN)/python benchmarks/course.py
 
 setup: $(READY)
 
-# `building` stands while pip works. If it is found here, a set-up was cut off: start again from an empty .venv.
+# One set-up at a time: a second `make` waits for the lock, then finds the work done. `building` stands while pip works; if it is found here, under
+# the lock, a set-up was cut off: start again from an empty .venv.
 $(READY): constraints.txt settings.ini setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "cnncourse needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.11 course"; exit 1; }
-	@if [ -e $(BUILDING) ]; then echo "An earlier set-up was cut off; starting again."; rm -rf .venv; fi
-	@rm -f $(READY); mkdir -p .venv && touch $(BUILDING)
-	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --progress-bar off -q torch --index-url $(TORCH_INDEX))
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --progress-bar off -q -e '.[all]'
-	@rm -f $(BUILDING); touch $(READY)
+	@$(LOCKED); new=yes; for file in $^; do [ $(READY) -nt $$file ] || new=; done; [ -z "$$new" ] || exit 0; \
+	set -e; if [ -e $(BUILDING) ]; then echo "An earlier set-up was cut off; starting again."; rm -rf .venv; fi; \
+	rm -f $(READY); mkdir -p .venv; touch $(BUILDING); set -x; \
+	$(PYTHON) -m venv .venv; \
+	$(if $(TORCH_INDEX),PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --progress-bar off -q torch --index-url $(TORCH_INDEX);) \
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --progress-bar off -q -e '.[all]'; \
+	{ set +x; } 2>/dev/null; rm -f $(BUILDING); touch $(READY)
+
+# Hold the lock of the set-up until this shell ends, with all that it started: flock where there is one, else a link to the number of its shell.
+WAITING := echo "Another make is setting up here; waiting for it."
+define LOCKED
+if command -v flock >/dev/null; then exec 9>.venv.lock; flock -n 9 || { $(WAITING); flock 9; }; else \
+said=; until ln -s $$$$ .venv.lock.pid 2>/dev/null; do \
+if owner=$$(readlink .venv.lock.pid) && ! kill -0 "$$owner" 2>/dev/null && mv .venv.lock.pid .venv.lock.$$$$ 2>/dev/null; then \
+[ "$$(readlink .venv.lock.$$$$)" = "$$owner" ] || ln -s "$$(readlink .venv.lock.$$$$)" .venv.lock.pid; rm -f .venv.lock.$$$$; \
+else [ "$$said" ] || { said=yes; $(WAITING); }; sleep 0.2; fi; done; \
+trap 'rm -f .venv.lock.pid' EXIT; trap 'exit 130' INT TERM HUP; fi
+endef
 
 # The lock: every package pinned, for every platform and Python from 3.11 on.
 lock:

@@ -6,13 +6,25 @@
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
            'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'main']
 
+# %% ../nbs/api/cli.ipynb #952be36f
+import os
+import sys
+
+from . import supervisor
+
+if os.path.basename(sys.argv[0]).startswith(
+    "cnncourse"
+):  # this is the command: a Ctrl-C while the rest is read is one line
+    supervisor.mind()
+
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
-import os
 import shutil
+import signal
 import socket
 import subprocess
-import sys
+import threading
+import time
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +32,7 @@ from typing import Annotated
 
 import typer
 
-from . import runs
+from . import files, runs
 
 # %% ../nbs/api/cli.ipynb #24ade37c
 app = typer.Typer(
@@ -42,6 +54,10 @@ def _console(stderr: bool = False):
 def _say(text: str, style: str | None = None):  # one line for the reader
     _console().print(text, style=style, markup=False)
 
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
 # %% ../nbs/api/cli.ipynb #90434b0b
 def _complete(incomplete: str) -> list[str]:  # notebook names, for the shell
     try:
@@ -57,46 +73,77 @@ def _display() -> runs.Display:  # a live table on a terminal, plain lines elsew
 
 # %% ../nbs/api/cli.ipynb #a51391cd
 def _failure(outcome: runs.Outcome, course: Path) -> str:  # what a reader needs to mend a notebook
-    if not outcome.notebook:
+    if not outcome.notebook or not outcome.failed_cell:
         return f"{outcome.name} could not run. {outcome.error}"
     partial = course / "_run" / "failed" / f"{outcome.name}.ipynb"
-    where = f" in cell {outcome.failed_cell}" if outcome.failed_cell else ""
     source = "\n".join(f"    {line}" for line in outcome.source.splitlines())
     parts = [
-        f"{outcome.name} failed{where}: {outcome.error}",
+        f"{outcome.name} {runs.became(outcome)}: {outcome.error}",
         source,
         outcome.traceback,
         f"As far as it went: {partial}",
     ]
     return "\n".join(part for part in parts if part)
 
+# %% ../nbs/api/cli.ipynb #c59a3ef5
+def _tell_other_copy(course: Path):  # two clones may share one environment
+    if other := runs.other_library(course):
+        ours = runs.library(course)
+        text = (
+            f"This environment has another copy of cnncourse, {other}; the notebooks run with the course's own, {ours}."
+        )
+        _console(stderr=True).print(text, markup=False)
+
 # %% ../nbs/api/cli.ipynb #7df6b0ff
-def _closing(summary: runs.Summary):  # the table at the end
-    from rich.table import Table
+def _given(parameters: dict[str, object]) -> str:  # as on the command line
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _rows(summary: runs.Summary):  # of the table at the end
+    from rich.text import Text
 
     slow = {outcome.name for outcome in summary.over_budget()}
+    for outcome in sorted(summary.done + summary.failed, key=lambda o: o.name):
+        state = ("failed", "red") if outcome.error else ("done", "green")
+        if outcome.name in slow:
+            state = ("done, over budget", "yellow")
+        budget = summary.budgets.get(outcome.name)
+        numbers = [
+            f"{outcome.seconds:.1f}",
+            f"{budget:.1f}" if budget else "",
+            f"{outcome.peak_memory / 2**20:.0f} MiB",
+        ]
+        cells = [outcome.name, *numbers, _given(summary.parameters.get(outcome.name, {}))]
+        yield Text(cells[0]), Text(*state), *map(Text, cells[1:])  # a name is no markup
+
+# %% ../nbs/api/cli.ipynb #26cd0606
+def _closing(summary: runs.Summary, course: Path):  # what failed, the table at the end, and what else there is to say
+    from rich.table import Table
+
+    for outcome in summary.failed:
+        _console(stderr=True).print(f"\n{_failure(outcome, course)}\n", markup=False)
     table = Table("notebook", "state", box=None, pad_edge=False)
     for heading in ("seconds", "budget", "memory"):
         table.add_column(heading, justify="right")
-    for outcome in sorted(summary.done + summary.failed, key=lambda o: o.name):
-        state = (
-            "[red]failed[/]"
-            if outcome.error
-            else "[yellow]done, over budget[/]"
-            if outcome.name in slow
-            else "[green]done[/]"
-        )
-        budget = summary.budgets.get(outcome.name)
-        memory = f"{outcome.peak_memory / 2**20:.0f} MiB"
-        table.add_row(outcome.name, state, f"{outcome.seconds:.1f}", f"{budget:.1f}" if budget else "", memory)
+    table.add_column("parameters" if summary.parameters else "")
+    for row in _rows(summary):
+        table.add_row(*row)
     if table.row_count:
         _console().print(table)
-    if summary.current:
+    if summary.budgets and not 0.8 < summary.slowness < 1.25:
+        ratio = f"{summary.slowness:.1f} times as long"
+        _say(f"Budgets are for this machine, which takes {ratio} for the same work as the one where they were taken.")
+    if summary.current and table.row_count:
+        _say(f"{len(summary.current)} current, not run again")
+    elif summary.current:
         _say(
-            f"{len(summary.current)} current, not run again"
-            if table.row_count
-            else f"All {len(summary.current)} notebooks are current."
+            f"All {len(summary.current)} notebooks are current."
+            if len(summary.current) > 1
+            else "The notebook is current."
         )
+    if changed := {_given(values) for values in summary.parameters.values()}:
+        given = "; ".join(sorted(changed))
+        _say(f"With other parameters than the notebooks show: {given}. Without -p and --full: the defaults.")
 
 # %% ../nbs/api/cli.ipynb #76a53025
 @app.command()
@@ -117,22 +164,21 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Run on a Dask cluster, for example tcp://10.0.0.1:8786.")
     ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="A notebook that takes longer is ended.")
+    ] = runs.TIMEOUT,
     record_budgets: Annotated[
         bool, typer.Option("--record-budgets", help="Afterwards write the times to benchmarks/budgets.json.")
     ] = False,
 ):
     """Execute the notebooks into _run/nbs/.
 
-    A notebook runs again only if something it depends on has changed: its cells, the cnncourse modules it imports, the lock, its parameters."""
+    A notebook runs again only if something it depends on has changed: its cells, what it imports, the lock, its parameters."""
     course = runs.find_course()
+    _tell_other_copy(course)
     options = {"jobs": jobs, "given": param or [], "full": full, "force": force, "scheduler": scheduler}
-    try:
-        summary = runs.run(course, names or [], display=_display(), **options)
-    except KeyboardInterrupt:
-        raise runs.RunError("Stopped. What was finished is kept; the same command goes on from there.") from None
-    for outcome in summary.failed:
-        _console(stderr=True).print(f"\n{_failure(outcome, course)}\n", markup=False)
-    _closing(summary)
+    summary = runs.run(course, names or [], display=_display(), timeout=timeout, **options)
+    _closing(summary, course)
     if record_budgets:
         runs.record_budgets(course)
     if summary.failed:
@@ -169,31 +215,65 @@ def free(port: int) -> bool:  # can a server on 127.0.0.1 have this port?
     return True
 
 # %% ../nbs/api/cli.ipynb #ae34fef8
-def _lab(root: Path, port: int, browser: bool) -> list[str]:  # the call of JupyterLab
+def _lab(root: Path, port: int, more: list[str]) -> list[str]:  # the call of JupyterLab
     start = "/tree/nbs/index.ipynb" if (root / "nbs" / "index.ipynb").is_file() else ""
     options = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
-    options += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab{start}"]
-    return [sys.executable, "-m", "jupyterlab", *options, *([] if browser else ["--no-browser"])]
+    options += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab{start}", "--no-browser"]
+    # no question at a signal; a kernel that does not answer is ended soon
+    options += ["--ServerApp.answer_yes=True", "--KernelManager.shutdown_wait_time=1.5"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:  # root, as in most containers
+        options += ["--ServerApp.allow_root=True"]
+    return [sys.executable, "-m", "jupyterlab", *options, *more]
 
 
-@app.command()
+def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:  # a folder, and what is for JupyterLab
+    named = bool(arguments) and not arguments[0].startswith("-")
+    more = [argument for argument in arguments[named:] if argument != "--allow-root"]  # given where it is needed
+    return (Path(arguments[0]) if named else None), more
+
+
+def _open(runtime: Path, child):  # in the browser, once JupyterLab has written the page that leads to it
+    import webbrowser
+
+    while child.poll() is None:
+        for page in runtime.glob("jpserver-*-open.html"):
+            webbrowser.open(page.as_uri())
+            return
+        time.sleep(0.2)
+
+# %% ../nbs/api/cli.ipynb #e138876c
+@app.command(context_settings={"ignore_unknown_options": True})
 def lab(
-    folder: Annotated[
-        Path | None, typer.Argument(help="A folder of your own, for example that of `cnncourse release`.")
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER] [-- OPTIONS]",
+            help="A folder of your own, for example that of `cnncourse release`; then options of JupyterLab itself.",
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
 ):
-    "Open JupyterLab on the course, or on FOLDER: this machine only, with a token."
-    course = runs.find_course()
+    "Open JupyterLab on the course, or on FOLDER: this machine only, with a token. Ctrl-C ends it."
+    course, (folder, more) = runs.find_course(), _split(arguments or [])
     root = course if folder is None else folder.resolve()
     if not root.is_dir():
         raise runs.UsageError(f"There is no folder {root}. To make one with the exercises: cnncourse release {folder}")
     if not free(port):
         raise runs.RunError(f"Port {port} is in use. Take another: cnncourse lab --port {port + 1}")
+    command, runtime = _lab(root, port, more), supervisor.home() / "runtime"
+    if "--ServerApp.allow_root=True" in command:
+        _say("You are root here, as in most containers: JupyterLab is told that this is meant (--allow-root).")
     # settings of the course: JupyterLab does not ask its makers for news
-    environment = {**os.environ, "JUPYTER_CONFIG_PATH": str(course / ".jupyter")}
-    raise typer.Exit(subprocess.call(_lab(root, port, browser), cwd=root, env=environment))
+    given = {"JUPYTER_CONFIG_PATH": str(course / ".jupyter"), "JUPYTER_RUNTIME_DIR": str(runtime)}
+    child = supervisor.start(command, env=os.environ | given, cwd=root, stdin=subprocess.DEVNULL, death=signal.SIGTERM)
+    if browser:
+        threading.Thread(target=_open, args=(runtime, child), daemon=True).start()
+    try:
+        raise typer.Exit(child.wait())
+    except KeyboardInterrupt:
+        supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
+        raise
 
 # %% ../nbs/api/cli.ipynb #6339a564
 _STATES = {"written": "written", "unchanged": "there already", "kept": "left as it is: it holds other work"}
@@ -324,7 +404,7 @@ def data_clear(names: Annotated[list[str], typer.Argument(help="Data sets to rem
 def _locked(course: Path) -> dict[str, str]:  # package and version of each line of the lock that holds here
     from packaging.requirements import Requirement
 
-    lines = (course / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    lines = (course / "constraints.txt").read_text(encoding="utf-8", errors="replace").splitlines()
     requirements = [Requirement(line) for line in lines if line and not line.startswith("#")]
     here = [r for r in requirements if r.marker is None or r.marker.evaluate()]
     return {r.name: str(r.specifier).removeprefix("==") for r in here}
@@ -352,7 +432,7 @@ def diagnose(
         ("disk", f"{disk.free / 2**30:.1f} GiB free", "" if disk.free > 2**31 else "free 2 GiB"),
     ]
     rows += [_package(name) for name in ("torch", _tensorflow(), "keras", "jupyterlab", "papermill", "nbdev")]
-    return [*rows, _lock_row(course), *_tools()]
+    return [*rows, _library_row(course), _lock_row(course), *_tools()]
 
 # %% ../nbs/api/cli.ipynb #0588dda5
 def _tensorflow() -> str:  # under which name TensorFlow is installed here
@@ -364,8 +444,20 @@ def _package(name: str) -> tuple[str, str, str]:
     return name, version or "missing", "" if version else "make setup"
 
 
+def _library_row(course: Path) -> tuple[str, str, str]:
+    if other := runs.other_library(course):
+        return "cnncourse", f"another copy, {other}: notebooks run with {runs.library(course)}", "make setup"
+    return "cnncourse", str(runs.library(course)), ""
+
+
 def _lock_row(course: Path) -> tuple[str, str, str]:
-    installed = {name: (locked, _version(name)) for name, locked in _locked(course).items()}
+    from packaging.requirements import InvalidRequirement
+
+    try:
+        installed = {name: (locked, _version(name)) for name, locked in _locked(course).items()}
+    except (OSError, InvalidRequirement) as error:
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        return "lock", f"constraints.txt cannot be read: {why}", "git checkout constraints.txt"
     other = [
         f"{n} {has}, not {locked}" for n, (locked, has) in installed.items() if has and has.split("+")[0] != locked
     ]
@@ -393,6 +485,7 @@ def _tools() -> list[tuple[str, str, str]]:  # programs that are good to have: t
 def doctor():
     "Show what this machine has, what is missing, and the command that mends it."
     from rich.table import Table
+    from rich.text import Text
 
     from cnncourse import datasets
 
@@ -401,7 +494,8 @@ def doctor():
     rows.append(("data", f"in the cache: {', '.join(cached) or 'nothing yet'} ({datasets.cache_folder()})", ""))
     table = Table("", "what", "found", "mend it with", box=None, pad_edge=False)
     for what, found, mend in rows:
-        table.add_row("[red]missing[/]" if mend else "[green]ok[/]", what, found, mend)
+        state = Text("to mend", "red") if mend else Text("ok", "green")
+        table.add_row(state, what, Text(found), Text(mend))
     _console().print(table)
     if any(mend for _, _, mend in rows):
         raise typer.Exit(1)
@@ -445,8 +539,6 @@ def pretrain(
     options = {"seed": seed, "epochs": epochs, "per_place": per_place, "callbacks": [training.Progress(epochs)]}
     try:
         about = transfer.pretrain(folder, **options)
-    except KeyboardInterrupt:
-        raise runs.RunError("Stopped. What was finished is kept; the same command goes on from there.") from None
     except ValueError as error:  # what lies in the folder is of another training
         raise runs.RunError(str(error)) from None
     right = f"{about['accuracy']:.1%} of {about['held out']:,} new pictures put to the right place or shape"
@@ -494,22 +586,55 @@ def watch(
     _tell_watched(found)
 
 # %% ../nbs/api/cli.ipynb #a60ff307
-def _explain(error: Exception) -> tuple[str, int]:  # one sentence and the exit code
+def _explain(error: Exception) -> tuple[str, int] | None:  # one sentence and the exit code; None: nobody foresaw it
+    rooms = (("datasets", "DataError"), ("site", "SiteError"))  # imported, if an error of theirs is here
+    known = [getattr(sys.modules.get(f"cnncourse.{room}"), name, ()) for room, name in rooms]
+    if isinstance(error, (runs.RunError, *filter(None, known))):
+        return str(error), 2 if isinstance(error, runs.UsageError) else 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}. Nothing that was finished is lost.", 1
-    return str(error), 2 if isinstance(error, runs.UsageError) else 1
+
+
+def _unforeseen(error: Exception) -> str:  # one sentence, with the path of a log
+    import tempfile
+    import traceback
+
+    from platformdirs import user_log_path
+
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    text = f"{sys.argv}\n{runs.versions()}\n\n{''.join(traceback.format_exception(error))}"
+    first = runs.short(next(iter(str(error).splitlines()), ""), width=200)
+    for folder in (user_log_path("cnncourse"), Path(tempfile.gettempdir())):
+        with contextlib.suppress(OSError, UnicodeError):
+            files.write_whole(folder / name, text)
+            return f"Something that nobody foresaw: {type(error).__name__}: {first} All about it: {folder / name}"
+    return f"Something that nobody foresaw, and no log could be written: {type(error).__name__}: {first}"
+
+# %% ../nbs/api/cli.ipynb #f52f9fab
+def _tell(error: Exception) -> int:  # the exit code
+    text, code = _explain(error) or (_unforeseen(error), 1)
+    _console(stderr=True).print(text, style="red", markup=False)
+    return code
 
 
 def main():
     "The entry point of the command `cnncourse`."
+    supervisor.mind()
+    supervisor.follow_parent()
+    for stream in (sys.stdout, sys.stderr):  # a console that has no letter for something gets its number
+        stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = lambda message, *where: files.say(f"Careful: {message}")
+    code = 0
     try:
-        app()
+        with supervisor.working():
+            app()
+    except SystemExit as end:
+        code = end.code
+    except KeyboardInterrupt:
+        code = 130
     except Exception as error:
-        from cnncourse.datasets import DataError
-        from cnncourse.site import SiteError
-
-        if not isinstance(error, (runs.RunError, DataError, SiteError, OSError)):
-            raise  # a fault of ours: its traceback is wanted
-        text, code = _explain(error)
-        _console(stderr=True).print(text, style="red", markup=False)
-        sys.exit(code)
+        code = _tell(error)
+    if code and (number := supervisor.stopped()):
+        supervisor.close(number)
+        supervisor.leave(128 + number, supervisor.STOPPED)
+    sys.exit(code)

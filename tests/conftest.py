@@ -20,7 +20,8 @@ COMMAND = str(Path(sys.executable).with_name("cnncourse"))
 
 def cnncourse(*arguments, cwd=COURSE, **environment) -> subprocess.CompletedProcess:
     "Call the command as a user does, with the network blocked."
-    env = {**os.environ, "PYTHONPATH": str(OFFLINE), "CI": "true", "COLUMNS": "200", **environment}
+    paths = f"{OFFLINE}{os.pathsep}{COURSE}"  # the copy under test, whichever the environment has
+    env = {**os.environ, "PYTHONPATH": paths, "CI": "true", "COLUMNS": "200", **environment}
     return subprocess.run([COMMAND, *map(str, arguments)], cwd=cwd, env=env, capture_output=True, text=True)
 
 

@@ -86,3 +86,40 @@ def test_an_old_python_is_refused_with_one_sentence(clone):
     assert done.returncode != 0
     assert "cnncourse needs Python 3.11 or newer; ./python is Python 3.9.1" in done.stdout
     assert not (clone / ".venv").exists()
+
+
+def without_flock(folder: Path) -> dict[str, str]:
+    "An environment whose PATH has the tools of the recipe and no flock, as on macOS."
+    tools = folder / "tools"
+    tools.mkdir()
+    for tool in ("sh", "ln", "readlink", "mv", "rm", "mkdir", "touch", "sleep", "cp", "make", "cat"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    return {"PATH": str(tools)}
+
+
+@pytest.mark.parametrize("flock", [True, False])
+def test_a_second_make_waits_and_installs_nothing(clone, flock):
+    environment = {**os.environ, **({} if flock else without_flock(clone))}
+    (clone / "pip").write_text('#!/bin/sh\necho "$@" >> calls\nsleep 2\n')
+    call = {"cwd": clone, "env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    first = subprocess.Popen(["make", "setup", "PYTHON=./python"], **call)
+    while not calls(clone):
+        assert first.poll() is None
+        time.sleep(0.05)
+    (clone / ".venv/of-the-first").touch()
+    second = subprocess.Popen(["make", "setup", "PYTHON=./python"], **call)
+    said = second.communicate()[0]
+    assert first.wait() == second.returncode == 0, said
+    assert said.count("Another make is setting up here; waiting for it.") == 1
+    assert "cut off" not in said + first.stdout.read()
+    assert len(calls(clone)) == 1 and (clone / ".venv/of-the-first").exists()
+    assert sorted(clone.glob(".venv.lock*")) == ([clone / ".venv.lock"] if flock else [])
+
+
+def test_a_lock_whose_owner_is_gone_blocks_nothing(clone):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (clone / ".venv.lock.pid").symlink_to(str(gone.pid))
+    call = {"cwd": clone, "env": {**os.environ, **without_flock(clone)}, "capture_output": True, "text": True}
+    done = subprocess.run(["make", "setup", "PYTHON=./python"], check=True, **call)
+    assert "waiting" not in done.stdout and len(calls(clone)) == 1

@@ -1,0 +1,133 @@
+"""Signals to `run`, `site` and `lab`, alone and under `make`: one line, and nothing runs on after the command."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND, COURSE, cnncourse, notebook
+from killing import Trial, moments, page, run_trial, write_course
+
+from cnncourse import runs, supervisor
+
+STOPPED = supervisor.STOPPED
+
+
+@pytest.fixture(scope="module")
+def courses(tmp_path_factory) -> dict[bool, Path]:
+    "A course that never ends, and one whose notebooks are executed."
+    top = tmp_path_factory.mktemp("courses")
+    made = {endless: top / f"endless-{endless}" for endless in (True, False)}
+    for endless, folder in made.items():
+        write_course(folder, endless)
+    assert runs.run(made[False]).failed == []
+    return made
+
+
+def tried(courses, tmp_path, command, under, name, moment) -> Trial:
+    course = tmp_path / "course"
+    shutil.copytree(courses[command != "site"], course)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return run_trial(Trial(command, under, name, moment), course, port)
+
+
+KINDS = [
+    *itertools.product(["run", "run -j 1"], ["alone"], ["TERM", "KILL"]),
+    *itertools.product(["lab"], ["alone"], ["INT", "TERM", "KILL", "HUP"]),
+    *itertools.product(["site"], ["alone"], ["TERM", "KILL"]),
+    *itertools.product(["run", "lab"], ["make"], ["TERM", "KILL"]),
+]
+
+
+@pytest.mark.parametrize(("command", "under", "name"), KINDS)
+def test_nothing_runs_on(courses, tmp_path, command, under, name):
+    moment = next(moments(KINDS.index((command, under, name)), 6.0))
+    trial = tried(courses, tmp_path, command, under, name, moment)
+    assert trial.before and trial.held(), trial
+    assert "Traceback" not in trial.said, trial
+    if under == "alone" and name != "KILL" and moment > 2:
+        assert trial.code == 128 + getattr(signal, f"SIG{name}") and trial.said.count(STOPPED) == 1, trial
+
+
+def test_a_guard_that_is_killed_too_leaves_nothing_for_long(courses, tmp_path):
+    course, temporary = tmp_path / "course", tmp_path / "t"
+    shutil.copytree(courses[True], course)
+    temporary.mkdir()
+    env = {**os.environ, "TMPDIR": str(temporary), "CI": "true", "PYTHONPATH": str(COURSE)}
+    child = subprocess.Popen([COMMAND, "run"], cwd=course, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
+    while len(pages := list(course.glob("_run/progress-*/*.json"))) < 2:
+        assert child.poll() is None, pages
+        time.sleep(0.1)
+    (home,) = temporary.glob("cnncourse-*")
+    token = home.name.removeprefix("cnncourse-")
+    kernels = supervisor.marked(f"{token}/")
+    assert len(kernels) == 4  # two kernels and what each has started
+    guards = [line.split()[0] for line in ps() if "supervisor.guard" in line and token in line]
+    for pid in [*guards, child.pid]:
+        os.kill(int(pid), signal.SIGKILL)
+    child.wait()
+    # at once, and beside nothing of the first: this notebook looks for what carries the mark
+    look = f"from cnncourse import supervisor\nassert supervisor.marked({token + '/'!r}) == []\nprint('alone here')"
+    (course / "nbs/03_look.ipynb").write_text(page("03_look", look))
+    done = cnncourse("run", "03_look", cwd=course, TMPDIR=str(temporary))
+    assert done.returncode == 0, done.stderr
+    assert supervisor.marked(f"{token}/") == [] and list(temporary.iterdir()) == []
+
+
+def ps() -> list[str]:
+    return subprocess.run(["ps", "-eo", "pid,args", "-ww"], capture_output=True, text=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("arguments", [["run"], ["doctor"], ["--help"]])
+def test_a_signal_while_modules_are_read_is_one_line(courses, tmp_path, arguments, times):
+    child = subprocess.Popen(
+        [COMMAND, *arguments], cwd=courses[True], env={**os.environ, "PYTHONPATH": str(COURSE)}, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    status = Path(f"/proc/{child.pid}/status")
+    while not _minds(status):  # the first moment at which Python can do anything about it
+        assert child.poll() is None
+    for _ in range(times):
+        child.send_signal(signal.SIGINT)
+    assert (child.communicate()[1], child.returncode) == (f"{STOPPED}\n", 130)
+
+
+def _minds(status: Path) -> bool:  # TERM is caught: so the command has begun
+    caught = next((line for line in status.read_text().splitlines() if line.startswith("SigCgt")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
+def test_two_quick_ctrl_c_are_one_line(courses, tmp_path, pause):
+    course = tmp_path / "course"
+    shutil.copytree(courses[True], course)
+    env = {**os.environ, "CI": "true", "PYTHONPATH": str(COURSE)}
+    child = subprocess.Popen(
+        [COMMAND, "run"], cwd=course, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not list(course.glob("_run/progress-*/*.json")):
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    time.sleep(pause)
+    child.send_signal(signal.SIGINT)
+    assert (child.communicate()[1], child.returncode) == (f"{STOPPED}\n", 130)
+
+
+def test_under_nohup_the_terminal_may_close(course, tmp_path):
+    (course / "nbs/01_first.ipynb").write_text(notebook("seed = 0", "import time\ntime.sleep(2)\nprint(seed)"))
+    env = {**os.environ, "PYTHONPATH": str(COURSE)}
+    child = subprocess.Popen(["nohup", COMMAND, "run"], cwd=course, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    while not list(course.glob("_run/progress-*/*.json")):
+        assert child.poll() is None
+        time.sleep(0.05)
+    child.send_signal(signal.SIGHUP)
+    assert "(2 of 2)" in child.communicate()[0] and child.returncode == 0
