@@ -540,7 +540,7 @@ def _server(url):
         return "the server"
     return _clean(f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
 
-
+# %% ../nbs/api/datasets.ipynb #3fdddf3e
 def _fault(url):
     "What is wrong with an address; nothing if it can be asked."
     import requests
@@ -644,7 +644,7 @@ class _Told:
         with self.lock:
             self.over = True
 
-
+# %% ../nbs/api/datasets.ipynb #1e77f967
 def _receive(url, part, size, progress):
     "As `_transfer`, with an end for what comes too slowly; an error gets the address that was asked last."
     told, outcome = _Told(url, progress), {}

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import dis
+import errno
 import functools
 import html
 import importlib
@@ -24,7 +25,6 @@ import pkgutil
 import random
 import re
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -35,6 +35,8 @@ from types import CellType, CodeType, FrameType, MethodType
 from typing import Any
 
 import numpy as np
+
+from . import files
 
 # %% ../nbs/api/exercises.ipynb #12501006
 _EXACT = {int: int.__int__, float: float.__float__, complex: complex.__complex__, str: str.__str__}
@@ -820,23 +822,33 @@ def progress_file() -> Path:
     return Path(chosen).expanduser() if chosen else user_data_path("cnncourse") / "progress.json"
 
 
+def _is_entry(entry: Any) -> bool:  # what `record` writes; whoever wrote more may keep it
+    tries = entry.get("tries") if isinstance(entry, dict) else None
+    right = type(tries) is int and tries >= 0 and entry.get("outcome") in list(SIGNS)
+    return right and all(isinstance(entry.get(key, ""), str) for key in ("last", "passed"))
+
+
 def progress(
     path: str | Path | None = None,  # default: `progress_file()`
 ) -> dict[str, dict]:  # for each question tried: `outcome`, `tries`, `last` and, once passed, `passed` (UTC)
-    "What was tried and passed so far; a file that cannot be read is put aside, not lost."
-    path = Path(path or progress_file())
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(known, dict) and all(isinstance(entry, dict) for entry in known.values()):
-            return known
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        pass
-    aside = path.with_name(f"{path.name}.unreadable-{time.strftime('%Y%m%d-%H%M%S')}")
-    os.replace(path, aside)
-    warnings.warn(f"{path} could not be read. It was put aside as {aside.name}, and a new one begins.", stacklevel=2)
-    return {}
+    "What was tried and passed so far; a file or an entry that is damaged is set aside and said, not lost."
+    path, good, said = Path(path or progress_file()), {}, []
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+
+    def check(known: dict) -> dict:
+        good.update({name: entry for name, entry in known.items() if _is_entry(entry)})
+        if len(good) < len(known):
+            raise ValueError
+        return good
+
+    files.read_json(path, check, default=lambda: good, say=said.append)
+    if said:
+        kept = f"the {len(good)} entries that are whole were kept" if good else "a new one begins"
+        files.say(said[0].replace("and counts as empty", kept))
+        if good and not path.exists():
+            files.write_whole(path, json.dumps(good, indent=1, sort_keys=True))
+    return good
 
 # %% ../nbs/api/exercises.ipynb #838837d9
 def record(
@@ -847,7 +859,7 @@ def record(
     from filelock import FileLock
 
     path = Path(path or progress_file())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)  # for the lock
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with FileLock(f"{path}.lock", timeout=20):
         known = progress(path)
@@ -855,15 +867,7 @@ def record(
         entry |= {"outcome": result.outcome, "tries": entry["tries"] + 1, "last": now}
         if result.passed:
             entry.setdefault("passed", now)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                json.dump(known, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            Path(beside).unlink(missing_ok=True)
+        files.write_whole(path, json.dumps(known, indent=1, sort_keys=True))
 
 # %% ../nbs/api/exercises.ipynb #6c7c6f05
 def _nothing(answer: Any) -> bool:  # the blank of a starter
@@ -897,7 +901,7 @@ def check(
     if _for_a_learner():
         try:
             record(result)
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # the answer was judged, and that is what the learner wants to see
             result.remarks.append(f"The progress could not be saved: {error}.")
     return result
 

@@ -370,7 +370,7 @@ def _written(
     default = "" if parameter.default is parameter.empty else f" = {_steady(repr(parameter.default))}"
     return f"{star}{parameter.name}: {_type_name(parameter.annotation)}{default}"
 
-
+# %% ../nbs/api/site.ipynb #4be4495d
 def signature(
     thing,  # a function or a class
     name: str,  # the name to show
@@ -486,7 +486,7 @@ def _nth(
     "The caption or text alternative of the `i`-th picture of a cell."
     return option[min(i, len(option) - 1)] if isinstance(option, list) else option
 
-
+# %% ../nbs/api/site.ipynb #31af53db
 def html_figure(
     text: str,  # HTML of an output
     options: dict,  # the cell's options
@@ -692,7 +692,7 @@ def read_executed(
         raise SiteError(f"{path} has changed since it was executed: run `cnncourse run` first")
     return notebook
 
-
+# %% ../nbs/api/site.ipynb #8e7ef756
 def title_of(
     notebook,  # an nbformat notebook
     path: str,  # its path, for the message
@@ -742,7 +742,7 @@ def _changed(
     record = known.get(path.removeprefix("nbs/").removesuffix(".ipynb"))
     return record.parameters if record else {}
 
-
+# %% ../nbs/api/site.ipynb #4b858f4c
 def stage(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder, made anew
@@ -989,7 +989,7 @@ def _render_page(
     said = run_tool(call, proc, f"{path}: pandoc", LIMITS["pandoc"])
     return [f"{path}: {line}" for line in said.splitlines() if line.strip()]
 
-
+# %% ../nbs/api/site.ipynb #553e928a
 def render_pandoc(
     course: Path,  # the course's top folder
     folder: Path,  # staging folder
@@ -1131,13 +1131,26 @@ def _of_attributes(
         found += [(aim[1], True)] if aim else []
     return found
 
-# %% ../nbs/api/site.ipynb #41b274fb
-class _References(HTMLParser):
-    "What a page refers to: `(line, target, loads)`, `loads` being true for what a browser fetches by itself."
+# %% ../nbs/api/site.ipynb #7911c8a5
+class _Found:
+    "What was found so far: `(line, target, loads)`, `loads` being true for what a browser fetches by itself."
 
     def __init__(self):
         super().__init__()
         self.found, self.no_alt, self.inside = [], [], None
+
+    def add_css(self, text, line):
+        bare = re.sub(r"/\*.*?\*/", lambda note: "\n" * note[0].count("\n") + " ", text, flags=re.S)
+        self.add(CSS_TARGET, bare, line)
+
+    def add(self, pattern, text, line):
+        for match in pattern.finditer(text):
+            target = next(group for group in match.groups() if group)
+            self.found.append((line + text.count("\n", 0, match.start()), target.strip(), True))
+
+# %% ../nbs/api/site.ipynb #41b274fb
+class _References(_Found, HTMLParser):
+    "What a page refers to: `(line, target, loads)`, `loads` being true for what a browser fetches by itself."
 
     def handle_starttag(self, tag, attrs):
         attrs, line = {key: value or "" for key, value in attrs}, self.getpos()[0]
@@ -1149,12 +1162,15 @@ class _References(HTMLParser):
         for key in (key for key in attrs if key.startswith("on") or attrs[key].lower().startswith("javascript:")):
             self.add(SCRIPT_TARGET, attrs[key], line)
         if "srcdoc" in attrs:
-            inner = _References()
-            inner.feed(attrs["srcdoc"])
-            inner.close()
-            self.found += [(line + n - 1, target, loads) for n, target, loads in inner.found]
-            self.no_alt += [(line + n - 1, target) for n, target in inner.no_alt]
+            self.add_page(attrs["srcdoc"], line)
         self.add_css(attrs.get("style", ""), line)
+
+    def add_page(self, text, line):
+        inner = _References()
+        inner.feed(text)
+        inner.close()
+        self.found += [(line + n - 1, target, loads) for n, target, loads in inner.found]
+        self.no_alt += [(line + n - 1, target) for n, target in inner.no_alt]
 
     def handle_endtag(self, tag):
         self.inside = None
@@ -1165,15 +1181,6 @@ class _References(HTMLParser):
         elif self.inside == "script":
             self.add(SCRIPT_TARGET, data, self.getpos()[0])
             self.add(IMPORT_MAP, data, self.getpos()[0])
-
-    def add_css(self, text, line):
-        bare = re.sub(r"/\*.*?\*/", lambda note: "\n" * note[0].count("\n") + " ", text, flags=re.S)
-        self.add(CSS_TARGET, bare, line)
-
-    def add(self, pattern, text, line):
-        for match in pattern.finditer(text):
-            target = next(group for group in match.groups() if group)
-            self.found.append((line + text.count("\n", 0, match.start()), target.strip(), True))
 
 # %% ../nbs/api/site.ipynb #a0f8395c
 def references(
@@ -1286,7 +1293,7 @@ def _check_mark(
         raise ValueError("not a mark")
     return mark
 
-
+# %% ../nbs/api/site.ipynb #f362b30e
 def read_mark(
     folder: Path,  # a site
     report=print,  # called with a sentence where the mark is damaged
@@ -1390,7 +1397,7 @@ def _on_disk(
         place = error.filename2 or error.filename or folder
         raise SiteError(f"{place}: {error.strerror or error}; the old site stays") from None
 
-
+# %% ../nbs/api/site.ipynb #6dc09cb2
 def build(
     course: Path,  # the course's top folder
     out: Path | None = None,  # where the site goes; None: `_docs` in the course
@@ -1457,7 +1464,7 @@ def make_server(
         why = getattr(error, "strerror", None) or "no such port"
         raise SiteError(f"cannot serve on {host}, port {port} ({why}): choose another port") from error
 
-
+# %% ../nbs/api/site.ipynb #a31d156a
 def serve(
     folder: Path,  # the site
     port: int,  # port to listen on; 0: any free one

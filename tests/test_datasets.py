@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from conftest import cnncourse
 from local_server import Server
 from PIL import Image
 
@@ -680,6 +681,27 @@ def test_download_status_and_clear(publish, server, tmp_path):
     datasets.download("fashion_mnist", force=True)
     assert len(server.seen) == 8
     assert datasets.clear("fashion_mnist") == total and not folder.exists() and datasets.clear("fashion_mnist") == 0
+
+
+def test_clear_says_what_was_removed(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist/mnist.npz.part").write_bytes(bytes(3 << 20))
+    for name, said in (
+        ("mnist", "3.0 MiB removed"),
+        ("mnist", "nothing of it was in the cache"),
+        ("digits", "it is offline"),
+    ):
+        done = cnncourse("data", "clear", name, CNNCOURSE_CACHE=str(tmp_path))
+        assert done.returncode == 0 and f"{name}: {said}" in done.stdout
+    assert not (tmp_path / "mnist").exists()
+
+
+def test_clear_removes_a_link_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mnist.npz").write_bytes(b"1234")
+    (tmp_path / "mnist").symlink_to(tmp_path / "elsewhere")
+    assert datasets.clear("mnist", tmp_path) == 4
+    assert not (tmp_path / "mnist").is_symlink() and (tmp_path / "elsewhere/mnist.npz").exists()
 
 
 def test_base_url_and_cache_as_arguments(publish, server, tmp_path, monkeypatch):

@@ -6,6 +6,8 @@ import importlib
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from conftest import COURSE, cnncourse
+from conftest import COMMAND, COURSE, cnncourse
 
 from cnncourse import curriculum, exercises, grading
 
@@ -161,6 +163,36 @@ def test_release_keeps_what_a_student_wrote(tmp_path):
     for wrong in (("release", path), ("release", mine, "no_such_week"), ("lab", tmp_path / "nowhere")):
         done = cnncourse(*wrong)
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", ["no text", "folder", "dangling link", "another language", "empty"])
+def test_release_overwrites_nothing_whatever_lies_there(tmp_path, kind):
+    mine = tmp_path / "my course's"
+    path = mine / "02_convolution.ipynb"
+    mine.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes({"no text": b"\xff\xfe\x00", "another language": "답".encode("cp949"), "empty": b""}[kind])
+    for fresh in (False, True):
+        done = cnncourse("release", mine, "2", *(["--fresh"] if fresh else []))
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert path.is_symlink() or path.is_dir() or path.read_bytes()[:1] in (b"\xff", b"", "답".encode("cp949")[:1])
+    assert (mine / "02_convolution-fresh.ipynb").is_file()
+
+
+@pytest.mark.parametrize("name", ["my course", "it's", "-x", "a;b", "$HOME", "한글", "[old]"])
+def test_the_hints_of_release_can_be_typed(tmp_path, name):
+    (tmp_path / "settings.ini").touch()
+    said = [cnncourse("release", "--", str(tmp_path / name) if name != "-x" else name, "2", cwd=COURSE).stdout]
+    try:
+        calls = [line.partition(": ")[2] for line in said[0].splitlines() if line.startswith("To work on them")]
+        assert shlex.split(calls[0])[:2] == ["cnncourse", "lab"] and shlex.split(calls[0])[2].endswith(name)
+        assert len(shlex.split(calls[0])) == 3 and not shlex.split(calls[0])[2].startswith("-")
+    finally:
+        shutil.rmtree(COURSE / "-x", ignore_errors=True)
 
 
 # nbgrader
@@ -547,6 +579,71 @@ def test_progress_that_cannot_be_saved_does_not_hide_the_result(tmp_path, monkey
     (tmp_path / "file").write_text("in the way")
     result = exercises.check(NAME, RIGHT)
     assert result.passed and "could not be saved" in str(result)
+
+
+GOOD = {"outcome": "passed", "tries": 2, "last": "2026-01-01T00:00:00Z", "passed": "2026-01-01T00:00:00Z"}
+WRONG = [{"tries": "2"}, {"tries": None}, {"tries": -1}, {"tries": True}, {"outcome": "won"}, {"outcome": 3}]
+WRONG += [{"passed": 2026}, {"last": ["a"]}, {"outcome": [1]}]
+DAMAGED = [{key: value for key, value in GOOD.items() if key != gone} for gone in ("tries", "outcome")]
+DAMAGED += [GOOD | wrong for wrong in WRONG] + [3, None, [], "passed"]
+
+
+@pytest.mark.parametrize("entry", DAMAGED)
+def test_a_damaged_entry_is_set_aside_and_the_others_stay(tmp_path, monkeypatch, capsys, entry):
+    path = tmp_path / "progress.json"
+    path.write_text(json.dumps({"convolution.layer": GOOD, NAME: entry}))
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    result = exercises.check(NAME, RIGHT)
+    assert result.passed and "could not be saved" not in str(result)
+    known = json.loads(path.read_text())
+    assert known["convolution.layer"] == GOOD and known[NAME]["tries"] == 1
+    (aside,) = tmp_path.glob("progress.json.damaged-*")
+    assert json.loads(aside.read_text())[NAME] == entry
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "set aside as" in said and "1 entries that are whole were kept" in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '{"version": 2}', "[" * 100000, "\x00", "é" * 3])
+def test_a_damaged_progress_never_raises_at_the_learner(tmp_path, monkeypatch, capsys, text):
+    path = tmp_path / "progress.json"
+    path.write_bytes(text.encode("latin-1"))
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    assert exercises.check(NAME, RIGHT).passed
+    assert json.loads(path.read_text())[NAME]["tries"] == 1
+    assert capsys.readouterr().err.count("set aside as") == 1
+
+
+def test_a_folder_in_the_way_of_the_progress_stays_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(tmp_path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    result = exercises.check(NAME, RIGHT)
+    assert result.passed and "could not be saved" in str(result) and tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "latin-1", "utf-8"])
+def test_tables_print_on_every_console(tmp_path, encoding):
+    path = tmp_path / "progress.json"
+    exercises.record(exercises.Result("convolution.layer", "passed", 1), path)
+    environment = {
+        "CNNCOURSE_PROGRESS": str(path),
+        "PYTHONIOENCODING": encoding,
+        "PYTHONUTF8": "0",
+        "CNNCOURSE_CACHE": "é✓",
+    }
+    for command, word in ((["progress"], b"layer"), (["data", "list"], b"digits")):
+        env = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(COURSE), **environment}
+        done = subprocess.run([COMMAND, *command], cwd=COURSE, env=env, capture_output=True)
+        assert done.returncode == 0 and word in done.stdout, done.stderr
+        assert b"Error" not in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_the_command_says_that_a_damaged_progress_was_set_aside(tmp_path):
+    (tmp_path / "progress.json").write_text("{")
+    done = cnncourse("progress", CNNCOURSE_PROGRESS=str(tmp_path / "progress.json"))
+    assert done.returncode == 0 and "set aside as progress.json.damaged-" in done.stderr
+    assert "Warning" not in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_table_of_progress(tmp_path):
