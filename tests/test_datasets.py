@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import cnncourse
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from conftest import cnncourse
 from local_server import Server
 from PIL import Image
 

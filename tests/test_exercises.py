@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import COMMAND, COURSE, cnncourse
 
-from cnncourse import curriculum, exercises, grading
+from cnncourse import cli, curriculum, exercises, grading
 
 SHEETS = exercises.sheets()
 QUESTIONS = {question.name: question for sheet in SHEETS.values() for question in sheet}
@@ -176,23 +175,22 @@ def test_release_overwrites_nothing_whatever_lies_there(tmp_path, kind):
         path.symlink_to("nowhere")
     else:
         path.write_bytes({"no text": b"\xff\xfe\x00", "another language": "답".encode("cp949"), "empty": b""}[kind])
-    for fresh in (False, True):
-        done = cnncourse("release", mine, "2", *(["--fresh"] if fresh else []))
-        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    states = [grading.release(COURSE, mine, ["2"], fresh=fresh)[0].state for fresh in (False, True)]
+    assert states == ["kept", "written"]
     assert path.is_symlink() or path.is_dir() or path.read_bytes()[:1] in (b"\xff", b"", "답".encode("cp949")[:1])
     assert (mine / "02_convolution-fresh.ipynb").is_file()
 
 
-@pytest.mark.parametrize("name", ["my course", "it's", "-x", "a;b", "$HOME", "한글", "[old]"])
-def test_the_hints_of_release_can_be_typed(tmp_path, name):
-    (tmp_path / "settings.ini").touch()
-    said = [cnncourse("release", "--", str(tmp_path / name) if name != "-x" else name, "2", cwd=COURSE).stdout]
-    try:
-        calls = [line.partition(": ")[2] for line in said[0].splitlines() if line.startswith("To work on them")]
-        assert shlex.split(calls[0])[:2] == ["cnncourse", "lab"] and shlex.split(calls[0])[2].endswith(name)
-        assert len(shlex.split(calls[0])) == 3 and not shlex.split(calls[0])[2].startswith("-")
-    finally:
-        shutil.rmtree(COURSE / "-x", ignore_errors=True)
+@pytest.mark.parametrize("name", ["my course", "it's", "-x", "a;b", "$HOME", "한글", "[old]", 'a"b', "~"])
+def test_the_hints_of_release_can_be_typed(name):
+    typed = shlex.split(cli._typed("release", Path(name), "2", "--fresh"))
+    assert typed[:2] == ["cnncourse", "release"] and typed[3:] == ["2", "--fresh"]
+    assert Path(typed[2]) == Path(name) and not typed[2].startswith("-")
+
+
+def test_release_tells_a_folder_with_a_space_as_one_types_it(tmp_path):
+    done = cnncourse("release", tmp_path / "my course", "2")
+    assert f"cnncourse lab '{tmp_path / 'my course'}'" in done.stdout.replace("\n", " ")
 
 
 # nbgrader
