@@ -627,7 +627,9 @@ def parameters_note(
     changed: dict,  # parameters that differed from their defaults when the notebook ran
 ) -> str:
     "The sentence that says so on the page, as Markdown; empty where there were none."
-    given = " and ".join(f"`{name} = {value!r}`" for name, value in sorted(changed.items()))
+    calls = [f"{name} = {value!r}" for name, value in sorted(changed.items())]
+    ticks = "`" * (1 + max((len(run) for call in calls for run in re.findall("`+", call)), default=0))
+    given = " and ".join(f"{ticks} {call} {ticks}" if len(ticks) > 1 else f"`{call}`" for call in calls)
     return f"> **Note.** This page was run with {given}, not with what its code shows." if given else ""
 
 # %% ../nbs/api/site.ipynb #3a8794c2

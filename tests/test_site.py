@@ -605,7 +605,9 @@ def test_a_killed_build_leaves_no_process(course):
     import psutil
 
     code = "import sys; from cnncourse import site; site.build(sys.argv[1], builder='pandoc')"
-    build = subprocess.Popen([sys.executable, "-c", code, str(course)], stdout=subprocess.DEVNULL)
+    paths = os.pathsep.join([str(course), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    build = subprocess.Popen([sys.executable, "-c", code, str(course)], stdout=subprocess.DEVNULL, env=environment)
     staging, until = str(course / "_run/site/course"), time.monotonic() + 120
 
     def children():
@@ -617,7 +619,7 @@ def test_a_killed_build_leaves_no_process(course):
                 continue
         return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
 
-    while not children() and time.monotonic() < until:
+    while build.poll() is None and not children() and time.monotonic() < until:
         time.sleep(0.02)
     assert children()
     os.kill(build.pid, signal.SIGKILL)
