@@ -6,7 +6,7 @@
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
            'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'main']
 
-# %% ../nbs/api/cli.ipynb #952be36f
+# %% ../nbs/api/cli.ipynb #5d692a30
 import os
 import sys
 
@@ -86,7 +86,7 @@ def _failure(outcome: runs.Outcome, course: Path) -> str:  # what a reader needs
     ]
     return "\n".join(part for part in parts if part)
 
-# %% ../nbs/api/cli.ipynb #c59a3ef5
+# %% ../nbs/api/cli.ipynb #6472a579
 def _tell_other_copy(course: Path):  # two clones may share one environment
     if other := runs.other_library(course):
         ours = runs.library(course)
@@ -117,7 +117,7 @@ def _rows(summary: runs.Summary):  # of the table at the end
         cells = [outcome.name, *numbers, _given(summary.parameters.get(outcome.name, {}))]
         yield Text(cells[0]), Text(*state), *map(Text, cells[1:])  # a name is no markup
 
-# %% ../nbs/api/cli.ipynb #26cd0606
+# %% ../nbs/api/cli.ipynb #0fd1cbec
 def _closing(summary: runs.Summary, course: Path):  # what failed, the table at the end, and what else there is to say
     from rich.table import Table
 
@@ -242,7 +242,7 @@ def _open(runtime: Path, child):  # in the browser, once JupyterLab has written 
             return
         time.sleep(0.2)
 
-# %% ../nbs/api/cli.ipynb #e138876c
+# %% ../nbs/api/cli.ipynb #acd57652
 @app.command(context_settings={"ignore_unknown_options": True})
 def lab(
     arguments: Annotated[
@@ -627,7 +627,7 @@ def _unforeseen(error: Exception) -> str:  # one sentence, with the path of a lo
             return f"Something that nobody foresaw: {type(error).__name__}: {first} All about it: {folder / name}"
     return f"Something that nobody foresaw, and no log could be written: {type(error).__name__}: {first}"
 
-# %% ../nbs/api/cli.ipynb #f52f9fab
+# %% ../nbs/api/cli.ipynb #af53f7e6
 def _tell(error: Exception) -> int:  # the exit code
     text, code = _explain(error) or (_unforeseen(error), 1)
     _console(stderr=True).print(text, style="red", markup=False)

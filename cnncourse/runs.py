@@ -112,7 +112,7 @@ def _sound(
         seen.add(cell["id"])
     return notebook | {"metadata": dict(notebook.get("metadata") or {}), "nbformat": 4, "nbformat_minor": 5}
 
-# %% ../nbs/api/runs.ipynb #44bd8b00
+# %% ../nbs/api/runs.ipynb #470952ff
 def read_notebook(
     path: Path,  # an .ipynb file
 ) -> dict:  # its JSON, without outputs; what may be left out is filled in
@@ -229,7 +229,7 @@ def _content(path: Path) -> bytes:
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from None
 
-# %% ../nbs/api/runs.ipynb #cb5e9066
+# %% ../nbs/api/runs.ipynb #0a0266b6
 def _named(package: Path, source: str) -> list[Path]:  # files of the package that a module reads, by their names in it
     if not re.search(r"\bfiles\(|__file__|__path__", source):
         return []
@@ -264,7 +264,7 @@ def modules(
                 waiting |= _imports(text, package.name)
     return {path.relative_to(package).as_posix(): found[path] for path in sorted(found)}
 
-# %% ../nbs/api/runs.ipynb #69933318
+# %% ../nbs/api/runs.ipynb #66719c7f
 _PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "yaml": "PyYAML"}
 _PACKAGES["tensorflow"] = "tensorflow-cpu"  # or tensorflow, if that is installed
 
@@ -490,7 +490,7 @@ def _environment(threads: int, course: str | None) -> dict[str, str]:  # of a ke
         found[f"TF_NUM_{name}_THREADS"] = str(threads)
     return found | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}  # no notices on the page
 
-# %% ../nbs/api/runs.ipynb #d77cbfc9
+# %% ../nbs/api/runs.ipynb #9314e404
 def short(
     text: str,  # of any length
     lines: int = 60,  # at most
@@ -553,7 +553,7 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
-# %% ../nbs/api/runs.ipynb #f7806e1a
+# %% ../nbs/api/runs.ipynb #4103d180
 def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: dict) -> dict[str, object]:
     "For papermill: how the kernel is started, as an owned child with its sockets and its log in `place`."
     from jupyter_client.kernelspec import KernelSpec
@@ -581,13 +581,14 @@ def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: 
     # how long a finished cell's outputs may take to arrive: a slow machine needs time for some hundred megabytes
     return {"kernel_name": "python3", "language": "python", "iopub_timeout": 300, **started, **quiet}
 
-# %% ../nbs/api/runs.ipynb #9f6f1bef
+# %% ../nbs/api/runs.ipynb #e709baf5
 def _papermill(
     notebook: dict, changed: dict, options: dict, held: dict, log: Path
 ) -> dict:  # what `Outcome` says of it
     import nbformat
     import papermill
 
+    papermill.execute.logger.setLevel("CRITICAL")  # what went wrong is told once, below
     try:
         papermill.execute_notebook(
             nbformat.from_dict(notebook), None, parameters=changed, progress_bar=False, **options
@@ -788,7 +789,7 @@ def in_threads(
         if any(thread.is_alive() for thread in threads):
             supervisor.end(number=supervisor.stopped() or signal.SIGTERM)
 
-# %% ../nbs/api/runs.ipynb #ac3d2484
+# %% ../nbs/api/runs.ipynb #63fa57b7
 def _arrived(done: queue.SimpleQueue):  # the next result; a signal that got lost in some callback is noticed
     while True:
         with contextlib.suppress(queue.Empty):
@@ -874,7 +875,7 @@ def calibrate(
         taken.append(time.perf_counter() - started)
     return float(np.median(taken[1:]))  # the first one also loads
 
-# %% ../nbs/api/runs.ipynb #dc93dfae
+# %% ../nbs/api/runs.ipynb #10eb2aeb
 def _budgets(course: Path) -> Path:
     return course / "benchmarks" / "budgets.json"
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-# %% ../nbs/api/supervisor.ipynb #e5294e45
+# %% ../nbs/api/supervisor.ipynb #7827ec98
 STOPPED = "Stopped. What was finished is kept; the same command goes on from there."
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _came: list[int] = []  # signals, in order
@@ -47,7 +47,7 @@ def leave(
             os.write(2, f"{text}\n".encode())
     os._exit(code)
 
-
+# %% ../nbs/api/supervisor.ipynb #f09224c4
 def _on_signal(number: int, frame):
     _came.append(number)
     if not _working or len(_came) > 2:
@@ -55,12 +55,20 @@ def _on_signal(number: int, frame):
     if len(_came) == 1:
         raise Stopped
 
-# %% ../nbs/api/supervisor.ipynb #d0e8f0bf
+
+def _lost(what):  # an exception that came in a place where none can be raised, such as the end of an object
+    if not issubclass(what.exc_type, Stopped):
+        return sys.__unraisablehook__(what)
+    number = _came.pop()
+    threading.Timer(0.02, os.kill, [os.getpid(), number]).start()  # once more, a moment later
+
+# %% ../nbs/api/supervisor.ipynb #e5f7bd27
 def mind():
     "From now on a signal ends this process with one line; to be called by the command, in its main thread."
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _on_signal)
+    sys.unraisablehook = _lost
 
 
 @contextlib.contextmanager
@@ -190,7 +198,7 @@ def _sweep_homes():  # what a command and its guard left that were killed togeth
                     kill(f"{mine[1]}/")
                 _remove(folder)
 
-# %% ../nbs/api/supervisor.ipynb #322898eb
+# %% ../nbs/api/supervisor.ipynb #91d3a14d
 def home() -> Path:
     "A folder for the temporary files of this process; it goes when the process goes."
     return _owner().folder
@@ -338,7 +346,7 @@ def call(
         raise
     return CompletedProcess(child.args, child.returncode, out, err)
 
-# %% ../nbs/api/supervisor.ipynb #5281bda1
+# %% ../nbs/api/supervisor.ipynb #71cca8da
 @contextlib.contextmanager
 def claim(
     note: Path,  # a small file in the place; only who holds the lock of the place may call this
@@ -347,7 +355,8 @@ def claim(
     from cnncourse.files import read_json, write_whole
 
     note = Path(note)
-    if (left := read_json(note, str, default=str)) and re.fullmatch("[0-9a-f]{16}", left):
+    left = read_json(note, str, default=str)
+    if re.fullmatch("[0-9a-f]{16}", left) and left != _owner().token:
         kill(f"{left}/")
         _remove(_temporary() / f"cnncourse-{left}")
     write_whole(note, f'"{_owner().token}"')

@@ -24,6 +24,8 @@ ENDLESS = (
     "import subprocess, time\nsubprocess.Popen(['sleep', '600'], start_new_session=True)\nwhile True: time.sleep(0.1)"
 )
 COMMANDS = {"run": ["run", "-j", "2"], "run -j 1": ["run", "-j", "1"], "lab": ["lab"], "site": ["site"]}
+# the command and its guard, with two kernels and a process of each; with JupyterLab and a kernel; with a tool
+AT_WORK = {"run": 6, "run -j 1": 4, "lab": 4, "site": 3}
 PATIENCE = 5  # seconds until nothing may be left
 
 
@@ -72,6 +74,7 @@ class Trial:
     under: str  # `alone`, or `make`: then the signal goes to make
     signal: str  # TERM, KILL, INT or HUP
     moment: float  # seconds after the start
+    at_work: bool = False  # they count from when its kernels are at work
     before: int = 0  # processes at that moment
     code: int | None = None
     said: str = ""
@@ -142,6 +145,10 @@ def run_trial(trial: Trial, course: Path, port: int) -> Trial:
         over = threading.Event()
         if trial.command == "lab":
             threading.Thread(target=_use_a_kernel, args=(log, port, over), daemon=True).start()
+        until = time.monotonic() + 60
+        while trial.at_work and len(of_trial(secret)) < AT_WORK[trial.command] + (trial.under == "make"):
+            assert child.poll() is None and time.monotonic() < until, log.read_text(errors="replace")
+            time.sleep(0.1)
         time.sleep(trial.moment)
         over.set()
         trial.before = len(of_trial(secret))

@@ -1,15 +1,20 @@
 """The command line: help, exit codes, JupyterLab, and one sentence for each mistake."""
 
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
-from conftest import COMMAND, COURSE, cnncourse
+from conftest import COMMAND, COURSE, cnncourse, notebook
+
+from cnncourse import supervisor
 
 
 @pytest.mark.parametrize("command", ["run", "site", "lab", "doctor", "data", "bench", "pretrain"])
@@ -73,10 +78,8 @@ def test_lab_opens_on_this_machine_only_and_wants_its_token(tmp_path):
         port = probe.getsockname()[1]
     log = tmp_path / "log"
     with log.open("w") as out:
-        # root may not start Jupyter without saying so; the flag comes from the environment of the test alone
-        settings = tmp_path / "jupyter_server_config.py"
-        settings.write_text("c.ServerApp.allow_root = True\n")
-        environment = {"JUPYTER_CONFIG_DIR": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        # as root, too, as in most containers: nothing but the command itself allows it
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(COURSE)}
         lab = subprocess.Popen(
             [COMMAND, "lab", "--no-browser", "--port", str(port)],
             cwd=COURSE,
@@ -97,6 +100,70 @@ def test_lab_opens_on_this_machine_only_and_wants_its_token(tmp_path):
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/lab?token={found[1]}") as page:
                 assert b"apputils-extension:announcements" in page.read()  # among the extensions that are switched off
         finally:
-            lab.send_signal(signal.SIGTERM)
-            subprocess.run(["pkill", "-TERM", "-s", str(lab.pid)], check=False)
-            lab.wait()
+            lab.send_signal(signal.SIGINT)  # once
+            code = lab.wait()
+    said = log.read_text()
+    assert code == 130 and said.strip().splitlines()[-1] == supervisor.STOPPED
+    assert "y/[n]" not in said and "Traceback" not in said
+    assert list((tmp_path / ".local/share/jupyter/runtime").glob("*server*")) == []
+
+
+def test_what_is_for_jupyterlab_reaches_it(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = ["--no-browser", "--port", port, tmp_path, "--", "--allow-root", "--version"]
+    done = cnncourse("lab", *options)
+    assert done.returncode == 0
+    assert re.search(r"^\d+\.\d+\.\d+$", done.stdout, re.M), done.stdout + done.stderr
+    assert cnncourse("lab", "--allow-root", "--version", "--no-browser", "--port", port).returncode == 0
+
+
+# The last net
+
+
+NET = """import sys
+from cnncourse import cli, runs
+def fail(*arguments):
+    {body}
+runs.find_course = fail
+sys.argv = ["cnncourse", "run"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("return {}['nothing']", "KeyError: 'nothing'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("fail()", "RecursionError: maximum recursion depth exceeded"),
+        ("raise ValueError('one\\ntwo' * 9999)", "ValueError: one"),
+        ("raise OSError('without a number')", "OSError: without a number"),
+        ("'\\udcff'.encode()", "UnicodeEncodeError: "),
+        ("raise MemoryError", "MemoryError: "),
+    ],
+)
+def test_what_nobody_foresaw_is_one_sentence_and_a_log(tmp_path, body, sentence):
+    env = {**os.environ, "PYTHONPATH": str(COURSE), "XDG_STATE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    call = [sys.executable, "-c", NET.format(body=body)]
+    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and sentence in line
+    log = Path(line.rpartition(" ")[2])
+    assert log.is_relative_to(tmp_path) and "Traceback (most recent call last)" in log.read_text()
+
+
+def test_where_no_log_can_be_written_there_is_a_sentence_still(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(COURSE), "HOME": "/dev/null", "XDG_STATE_HOME": "/dev/null"}
+    call = [sys.executable, "-c", NET.format(body="import tempfile; tempfile.tempdir = '/dev/null'; 1 / 0")]
+    done = subprocess.run(call, env=env, capture_output=True, text=True)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1 and "no log could be written: ZeroDivisionError" in line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "latin-1"])
+def test_a_console_with_few_letters_is_no_failure(course, encoding):
+    (course / "nbs/03_합성곱.ipynb").write_text(notebook("seed = 0", "print('✓')"))
+    done = cnncourse("run", "03_합성곱", cwd=course, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert done.returncode == 0 and "Traceback" not in done.stderr

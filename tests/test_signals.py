@@ -29,13 +29,13 @@ def courses(tmp_path_factory) -> dict[bool, Path]:
     return made
 
 
-def tried(courses, tmp_path, command, under, name, moment) -> Trial:
+def tried(courses, tmp_path, *about) -> Trial:
     course = tmp_path / "course"
-    shutil.copytree(courses[command != "site"], course)
+    shutil.copytree(courses[about[0] != "site"], course)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return run_trial(Trial(command, under, name, moment), course, port)
+    return run_trial(Trial(*about), course, port)
 
 
 KINDS = [
@@ -48,12 +48,19 @@ KINDS = [
 
 @pytest.mark.parametrize(("command", "under", "name"), KINDS)
 def test_nothing_runs_on(courses, tmp_path, command, under, name):
-    moment = next(moments(KINDS.index((command, under, name)), 6.0))
-    trial = tried(courses, tmp_path, command, under, name, moment)
+    moment = next(moments(KINDS.index((command, under, name)), 2.0))
+    trial = tried(courses, tmp_path, command, under, name, moment, True)
     assert trial.before and trial.held(), trial
     assert "Traceback" not in trial.said, trial
-    if under == "alone" and name != "KILL" and moment > 2:
+    if under == "alone" and name != "KILL":
         assert trial.code == 128 + getattr(signal, f"SIG{name}") and trial.said.count(STOPPED) == 1, trial
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_runs_on_from_an_early_moment(courses, tmp_path, seed):
+    command, under, name = KINDS[3 * seed]
+    trial = tried(courses, tmp_path, command, under, name, next(moments(seed, 4.0)))
+    assert trial.before and trial.held() and "Traceback" not in trial.said, trial
 
 
 def test_a_guard_that_is_killed_too_leaves_nothing_for_long(courses, tmp_path):
