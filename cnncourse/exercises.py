@@ -43,10 +43,10 @@ _EXACT = {int: int.__int__, float: float.__float__, complex: complex.__complex__
 
 
 def _plain(value: Any) -> Any:  # a tensor or another kind of array as an array; everything else as it is
-    if hasattr(value, "detach"):
-        value = value.detach().cpu()
-    if not isinstance(value, np.generic) and hasattr(value, "shape") and hasattr(value, "__array__"):
-        value = np.asarray(value)
+    with contextlib.suppress(Exception):  # what cannot be read as an array is compared as it is
+        value = value.detach().cpu() if hasattr(value, "detach") else value
+        if not isinstance(value, np.generic) and hasattr(value, "shape") and hasattr(value, "__array__"):
+            value = np.asarray(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return value if np.shape(value) else value.item()
     exact = next(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CONFIG', 'TEXTS', 'LISTS', 'DEFINITIONS', 'IMAGES', 'WIDGET', 'LIMITS', 'NO_SPACE', 'LOADING_RELS', 'CSS_TARGET',
-           'SCRIPT_TARGET', 'IMPORT_MAP', 'FETCHED', 'PLAIN', 'MARK', 'FATAL', 'HOME', 'SiteError', 'Site',
+           'SCRIPT_TARGET', 'IMPORT_MAP', 'FETCHED', 'PLAIN', 'SITE_MARK', 'FATAL', 'HOME', 'SiteError', 'Site',
            'read_config', 'expand', 'site_pages', 'page_path', 'week_of', 'sidebar', 'in_order', 'split_options',
            'join_options', 'exported_names', 'module_of', 'symbol_table', 'relative', 'link_symbols', 'signature',
            'parameter_table', 'document', 'document_cell', 'plain', 'fenced', 'html_figure', 'picture_bytes',
@@ -1263,7 +1263,7 @@ def cell_of(
     return ""
 
 # %% ../nbs/api/site.ipynb #94cf389e
-MARK = ".site.json"  # in a site's folder: what it was built from
+SITE_MARK = ".site.json"  # in a site's folder: what it was built from
 
 
 def build_key(
@@ -1304,8 +1304,8 @@ def read_mark(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise SiteError(f"{folder} is not a folder; remove it or name another folder")
-    if any(folder.glob(f"{MARK}*")):  # also one that was set aside
-        return read_json(folder / MARK, _check_mark, say=report)
+    if any(folder.glob(f"{SITE_MARK}*")):  # also one that was set aside
+        return read_json(folder / SITE_MARK, _check_mark, say=report)
     if folder.exists() and any(folder.iterdir()):
         raise SiteError(f"{folder} was not made by `cnncourse site`; remove it or name another folder")
     return {}
@@ -1422,7 +1422,7 @@ def build(
                 return Site(out, builder, why, mark["pages"], time.perf_counter() - start, rebuilt=False)
             report(f"Building the site with {builder}: {why}.")
             pages, remarks = _make(course, builder, work)
-            write_whole(work / "new" / MARK, json.dumps({"key": key, "builder": builder, "pages": pages}))
+            write_whole(work / "new" / SITE_MARK, json.dumps({"key": key, "builder": builder, "pages": pages}))
             swap(work / "new", out)
     seconds = time.perf_counter() - start
     for remark in remarks:
