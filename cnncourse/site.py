@@ -1106,8 +1106,8 @@ CSS_TARGET = re.compile(
     r"""(?:url|src)\(\s*["']?([^"')]+)["']?\s*\)|(?:@import|image-set\()\s*["']([^"']+)["']""", re.I
 )
 SCRIPT_TARGET = re.compile(
-    r"""(?:\b(?:from|import|src)\b\s*=?\s*|\b(?:import|fetch|importScripts|Worker|SharedWorker|EventSource"""
-    r"""|WebSocket|sendBeacon|Request|open)\s*\(\s*(?:["'`]\w+["'`]\s*,\s*)?)["'`]((?:(?:https?|wss?):)?//[^"'`\s]+)"""
+    r"""(?:\b(?:from|import|src)\b\s*=?\s*|\blocation(?:\.href)?\s*=\s*|\b(?:import|fetch|importScripts|Worker|SharedWorker|EventSource"""
+    r"""|WebSocket|sendBeacon|Request|open|location\.(?:assign|replace))\s*\(\s*(?:["'`]\w+["'`]\s*,\s*)?)["'`]((?:(?:https?|wss?):)?//[^"'`\s]+)"""
 )  # what a script fetches from another host
 IMPORT_MAP = re.compile(r"""^\s*\{\s*["'](?:imports|scopes)["'](?:.|\n)*?["']((?:https?:)?//[^"']+)["']""")
 
@@ -1193,8 +1193,10 @@ def references(
     if file.suffix == ".html":
         found.feed(text)
         found.close()
+    elif file.suffix == ".css":
+        found.add_css(text, 1)
     else:
-        found.add(CSS_TARGET if file.suffix == ".css" else SCRIPT_TARGET, text, 1)
+        found.add(SCRIPT_TARGET, text, 1)
     return found
 
 # %% ../nbs/api/site.ipynb #b20e8a90

@@ -388,6 +388,9 @@ BROKEN = {
     "https://example.org/q": '<a href="pooling.html" ping="https://example.org/q">q</a>',
     "https://example.org/r.js": """<script type="importmap">{"imports": {"r": "https://example.org/r.js"}}</script>""",
     "https://example.org/s.png": '<div style="background: url(https://example.org/s.png)">s</div>',
+    "https://example.org/t.js": "<script>document.body.innerHTML = '<script src=\"https://example.org/t.js\">'</script>",
+    "https://example.org/u": "<script>location.href = 'https://example.org/u'</script>",
+    "https://example.org/v": """<script>new XMLHttpRequest().open("GET", "https://example.org/v")</script>""",
     "http://[::1": '<a href="http://[::1">t</a>',
 }
 
