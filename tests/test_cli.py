@@ -165,5 +165,8 @@ def test_where_no_log_can_be_written_there_is_a_sentence_still(tmp_path):
 @pytest.mark.parametrize("encoding", ["ascii", "cp949", "latin-1"])
 def test_a_console_with_few_letters_is_no_failure(course, encoding):
     (course / "nbs/03_합성곱.ipynb").write_text(notebook("seed = 0", "print('✓')"))
-    done = cnncourse("run", "03_합성곱", cwd=course, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
-    assert done.returncode == 0 and "Traceback" not in done.stderr
+    env = {**os.environ, "PYTHONPATH": str(COURSE), "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "CI": "true"}
+    done = subprocess.run([COMMAND, "run", "03_합성곱"], cwd=course, env=env, capture_output=True)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    shown = "03_합성곱".encode(encoding, errors="backslashreplace")
+    assert shown + b": done" in done.stdout

@@ -74,8 +74,9 @@ def test_a_guard_that_is_killed_too_leaves_nothing_for_long(courses, tmp_path):
         time.sleep(0.1)
     (home,) = temporary.glob("cnncourse-*")
     token = home.name.removeprefix("cnncourse-")
-    kernels = supervisor.marked(f"{token}/")
-    assert len(kernels) == 4  # two kernels and what each has started
+    while len(supervisor.marked(f"{token}/")) < 4:  # two kernels and what each has started
+        assert child.poll() is None
+        time.sleep(0.1)
     guards = [line.split()[0] for line in ps() if "supervisor.guard" in line and token in line]
     for pid in [*guards, child.pid]:
         os.kill(int(pid), signal.SIGKILL)
