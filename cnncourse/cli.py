@@ -19,6 +19,7 @@ if os.path.basename(sys.argv[0]).startswith(
 
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
+import shlex
 import shutil
 import signal
 import socket
@@ -279,6 +280,11 @@ def lab(
 _STATES = {"written": "written", "unchanged": "there already", "kept": "left as it is: it holds other work"}
 
 
+def _typed(command: str, folder: Path, *more: str) -> str:  # a call as one types it, whatever the folder is called
+    place = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    return shlex.join(["cnncourse", command, place, *more])
+
+
 @app.command()
 def release(
     folder: Annotated[Path, typer.Argument(help="For the notebooks; made if need be.")],
@@ -296,8 +302,8 @@ def release(
     for released in done:
         _say(f"{released.path}: {_STATES[released.state]}")
     if any(released.state == "kept" for released in done):
-        _say(f"For fresh copies beside them: cnncourse release {folder} {' '.join(names or [])}".rstrip() + " --fresh")
-    _say(f"To work on them: cnncourse lab {folder}")
+        _say(f"For fresh copies beside them: {_typed('release', folder, *names or [], '--fresh')}")
+    _say(f"To work on them: {_typed('lab', folder)}")
 
 # %% ../nbs/api/cli.ipynb #e1dc9387
 _MARKS = {"passed": "✓", "tried": "✗", "not tried": "○"}
@@ -332,7 +338,15 @@ def progress():
 
 # %% ../nbs/api/cli.ipynb #c0bc2aca
 def _size(n: int | None) -> str:  # bytes
-    return "" if not n else f"{n / 2**20:.1f} MiB" if n >= 2**20 else f"{n / 2**10:.0f} KiB"
+    return (
+        ""
+        if not n
+        else f"{n / 2**20:.1f} MiB"
+        if n >= 2**20
+        else f"{n / 2**10:.0f} KiB"
+        if n >= 2**10
+        else f"{n} bytes"
+    )
 
 
 @data_app.command("list")
@@ -397,8 +411,11 @@ def data_clear(names: Annotated[list[str], typer.Argument(help="Data sets to rem
     from cnncourse import datasets
 
     for name in _known(names):
-        datasets.clear(name)
-        _say(f"{name}: removed from {datasets.cache_folder()}")
+        offline, freed = not datasets.description(name).files, datasets.clear(name)
+        nothing = (
+            "it is offline, so nothing of it was ever in the cache" if offline else "nothing of it was in the cache"
+        )
+        _say(f"{name}: {f'{_size(freed)} removed from the cache' if freed else nothing} ({datasets.cache_folder()})")
 
 # %% ../nbs/api/cli.ipynb #7cd04a73
 def _locked(course: Path) -> dict[str, str]:  # package and version of each line of the lock that holds here

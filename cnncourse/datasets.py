@@ -13,8 +13,11 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import shutil
 import tarfile
+import threading
+import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +29,7 @@ from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import numpy as np
 
@@ -458,6 +461,10 @@ def _load_shapes(*, n_train, n_test, size, seed, gray=False, noise=8):
 
 # %% ../nbs/api/datasets.ipynb #d1298596
 _TIMEOUT = (10, 30)  # seconds: to connect, and to wait for the next bytes
+_PATIENCE = 60  # seconds in which the next chunk must be there, whole
+_CHUNK = 1 << 16  # bytes
+_MOST = 2 << 30  # bytes of a file whose size nobody told
+_HOPS = 10  # how often a server may send us on to another address
 
 
 def _kind(checksum):
@@ -477,70 +484,228 @@ def _size(path):
     "The bytes in a file; 0 where there is none."
     return path.stat().st_size if path.exists() else 0
 
-# %% ../nbs/api/datasets.ipynb #9fa37272
-def _receive(url, part, progress):
-    "Write what `url` sends to `part`, going on from what is there; True if it went on, False if it began anew."
-    import requests
+# %% ../nbs/api/datasets.ipynb #2e96a417
+class _Refused(Exception):
+    "Why a download must end, as words that follow the server's name; and what may help."
 
-    have = _size(part)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        if have and response.status_code == 416:  # nothing comes after `have`, so what is there is wrong
-            part.unlink()
-            return _receive(url, part, progress)
-        response.raise_for_status()
-        resumed = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        have = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        if length and int(length) > shutil.disk_usage(part.parent).free:
-            raise OSError(ENOSPC, os.strerror(ENOSPC))
-        total = have + int(length) if length else None
-        with open(part, "ab" if resumed else "wb") as file:
-            for chunk in response.raw.stream(1 << 16, decode_content=False):  # the bytes as they are, never unpacked
-                have += file.write(chunk)
-                if progress:
-                    progress(have, total)
-    return resumed
+    def __init__(self, why, remedy="try again later"):
+        super().__init__(why)
+        self.remedy = remedy
 
-# %% ../nbs/api/datasets.ipynb #7d81e614
-def _complete(url, path, checksum, progress):
-    "Have the whole file at `path`: what is missing is received, checked on the disk, and put in place in one step."
-    part = path.with_name(path.name + ".part")
-    while _checksum(part, checksum) != checksum:
-        resumed = _receive(url, part, progress)
-        found = _checksum(part, checksum)
-        if found != checksum:
-            part.unlink()
-            if not resumed:
-                raise _WrongFile(f"its {_kind(checksum)} is {found[:12]}… instead of {checksum[:12]}…")
-    os.replace(part, path)
 
-# %% ../nbs/api/datasets.ipynb #7e6dbe9a
-class _WrongFile(Exception):
+class _WrongFile(_Refused):
     "The server sent a whole file, but another one."
 
 
+def _clean(text):
+    "Text of others on one short line, without control characters."
+    return shorten("".join(c if c.isprintable() else " " for c in str(text)), 80, placeholder=" …")
+
+
+def _server(url):
+    "Host and port of an address, as they may be shown."
+    try:
+        parts = urlsplit(url)
+        host, port, rest = parts.hostname or "", parts.port, parts.path + parts.query + parts.fragment
+    except (ValueError, TypeError, AttributeError):
+        return "the server"
+    if not host or "@" in rest:  # a password with a slash in it would be taken for host and path
+        return "the server"
+    return _clean(f"[{host}]" if ":" in host else host) + (f":{port}" if port else "")
+
+# %% ../nbs/api/datasets.ipynb #3fdddf3e
+def _fault(url):
+    "What is wrong with an address; nothing if it can be asked."
+    import requests
+
+    try:
+        if re.search(r"[\x00-\x1f\x7f]", url):
+            return "it holds a control character"
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return "it does not begin with http:// or https:// and the name of a server"
+        parts.hostname.encode("idna")
+        requests.Request("GET", url).prepare()
+        right = parts.port != 0 and re.fullmatch(r"[\w.:%-]+", parts.hostname)
+    except (ValueError, TypeError, requests.RequestException):
+        right = False
+    return "" if right else "it is not written as addresses are"
+
+# %% ../nbs/api/datasets.ipynb #9fa37272
+def _stay(response, **_):
+    "Note where a server sends us on to: requests would first read the whole body, however long it is."
+    response.sent_on = response.headers.pop("Location", "")
+
+
+def _ask(url, have, told):
+    "The answer to a request for a file from byte `have` on; `told.asked` is whom we asked last."
+    import requests
+
+    for _ in range(_HOPS):
+        told.asked = url
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        options = {"stream": True, "timeout": _TIMEOUT, "allow_redirects": False, "hooks": {"response": _stay}}
+        try:
+            response = requests.get(url, headers=headers, **options)
+        except UnicodeError:  # of a header
+            raise _Refused("answered what is not HTTP") from None
+        if response.status_code not in (301, 302, 303, 307, 308) or not response.sent_on:
+            return response
+        response.close()
+        try:
+            url = urljoin(url, response.sent_on.encode("latin-1", "replace").decode("utf-8", "replace"))
+        except ValueError:
+            url = response.sent_on
+        if fault := _fault(url):
+            raise _Refused(f"sent us on to what is no usable address: {fault}")
+    raise _Refused("sends us round in circles", "open any page in a browser, since a network may want a login first")
+
+# %% ../nbs/api/datasets.ipynb #c2ef8682
+def _length(response):
+    "How many bytes a server says that it will send; None where it does not say, or says nonsense."
+    said = response.headers.get("Content-Length", "").strip()
+    return int(said[:19]) if re.fullmatch(r"[0-9]+", said) else None
+
+
+def _transfer(url, part, size, told):
+    "Write what `url` sends to `part`, going on from what is there; True if it went on, False if it began anew."
+    have, most = _size(part), size or _MOST
+    with _ask(url, have, told) as response:
+        if have and response.status_code == 416:  # nothing comes after `have`, so what is there is wrong
+            part.unlink()
+            return _transfer(url, part, size, told)
+        if response.status_code not in (200, 206):
+            raise _Refused(f"answered {response.status_code} {_clean(response.reason)}".rstrip())
+        begins = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        resumed = have > 0 and response.status_code == 206 and begins
+        have, length = have if resumed else 0, _length(response)
+        if size and length and have + length > size and not resumed:
+            raise _WrongFile(f"it has {length:,} bytes instead of {size:,}")
+        if length and length > shutil.disk_usage(part.parent).free:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        total = have + length if length else None
+        with open(part, "ab" if resumed else "wb") as file:
+            for chunk in response.raw.stream(_CHUNK, decode_content=False):  # the bytes as they are, never unpacked
+                have += told.write(file, chunk, have + len(chunk), total)
+                if have > most:
+                    break
+    return resumed
+
+# %% ../nbs/api/datasets.ipynb #3ce58548
+class _Told:
+    "What a transfer has done so far, for the thread that watches it."
+
+    def __init__(self, url, progress):
+        self.asked, self.progress = url, progress
+        self.lock, self.over, self.marked, self.since = threading.Lock(), False, 0, time.monotonic()
+
+    def write(self, file, chunk, have, total):
+        "Write a chunk, unless this transfer was given up; the bytes written."
+        with self.lock:
+            if self.over:
+                raise _Refused("was given up")
+            written = file.write(chunk)
+            file.flush()
+        if not self.marked <= have < self.marked + _CHUNK:
+            self.marked, self.since = have, time.monotonic()
+        if self.progress:
+            self.progress(have, total)
+        return written
+
+    def give_up(self):
+        "From now on nothing is written."
+        with self.lock:
+            self.over = True
+
+# %% ../nbs/api/datasets.ipynb #1e77f967
+def _receive(url, part, size, progress):
+    "As `_transfer`, with an end for what comes too slowly; an error gets the address that was asked last."
+    told, outcome = _Told(url, progress), {}
+
+    def work():
+        try:
+            outcome["resumed"] = _transfer(url, part, size, told)
+        except BaseException as error:
+            outcome["error"] = error
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() and time.monotonic() < told.since + _PATIENCE:
+            thread.join(0.05)
+    finally:
+        told.give_up()
+    slow = f"sent less than {_CHUNK >> 10} KiB in {_PATIENCE} seconds"
+    error = outcome.get("error") if outcome else _Refused(slow, "run this again to go on from there")
+    if error:
+        error.asked = told.asked
+        raise error
+    return outcome["resumed"]
+
+# %% ../nbs/api/datasets.ipynb #7d81e614
+def _unlike(part, checksum, size):
+    "In what a whole file differs from the one that was expected, and what may help."
+    found, remedy = _checksum(part, checksum), "try again later"
+    with open(part, "rb") as file:
+        page = re.match(rb"[\xef\xbb\xbf\s]*<(!doctype\s+)?html", file.read(200), re.I)
+    if size and _size(part) > size:
+        return f"it has more than the {size:,} bytes of the right one", remedy
+    text = f"its {_kind(checksum)} is {found[:12]}… instead of {checksum[:12]}…"
+    if page:
+        text, remedy = f"{text}, and it is a web page", "log in to your network in a browser, and try again"
+    return text, remedy
+
+
+def _complete(url, path, checksum, size, progress):
+    "Have the whole file at `path`: what is missing is received, checked on the disk, and put in place in one step."
+    import urllib3
+
+    part = path.with_name(path.name + ".part")
+    if size and _size(part) >= size and _checksum(part, checksum) != checksum:
+        part.unlink()  # whole, but wrong
+    for _ in range(2):  # a wrong file that was begun earlier is fetched anew, once
+        if _checksum(part, checksum) == checksum:
+            break
+        try:
+            resumed = _receive(url, part, size, progress)
+        except urllib3.exceptions.HTTPError:  # the server promised more
+            if _checksum(part, checksum) != checksum:
+                raise
+            break
+        if _checksum(part, checksum) != checksum:
+            why, remedy = _unlike(part, checksum, size)
+            part.unlink()
+            if not resumed:
+                raise _WrongFile(why, remedy)
+    os.replace(part, path)
+
+# %% ../nbs/api/datasets.ipynb #7e6dbe9a
 def _reason(error, url, path):
     "Why a download failed, and what may help, each as a part of a sentence."
     import requests
     import urllib3
 
-    host = urlsplit(url).netloc or url
+    again, asked, first = "run this again to go on from there", _server(getattr(error, "asked", url)), _server(url)
+    host = asked if asked == first else f"{asked}, to which {first} led,"
     if isinstance(error, _WrongFile):
-        return f"{host} sent another file: {error}", "try again later"
-    if isinstance(error, requests.HTTPError):
-        return f"{host} answered {error.response.status_code} {error.response.reason}", "try again later"
+        return f"{host} sent another file: {error}", error.remedy
+    if isinstance(error, _Refused):
+        return f"{host} {error}", error.remedy
+    if isinstance(error, requests.ConnectTimeout):
+        return f"{host} did not answer within {_TIMEOUT[0]} seconds", again
     if isinstance(error, (requests.Timeout, urllib3.exceptions.TimeoutError)):
-        return f"{host} did not answer within {_TIMEOUT[1]} seconds", "run this again to go on from there"
+        return f"{host} did not answer within {_TIMEOUT[1]} seconds", again
     if isinstance(error, urllib3.exceptions.HTTPError):
         have = _size(path.with_name(path.name + ".part"))
-        return f"the connection broke off after {have:,} bytes", "run this again to go on from there"
+        return f"the connection to {asked} broke off after {have:,} bytes", again
     if isinstance(error, requests.exceptions.SSLError):
         return f"the certificate of {host} is not trusted", "ask who runs your network"
     if isinstance(error, requests.ConnectionError):
+        if isinstance((error.args or [None])[0], urllib3.exceptions.ProtocolError):
+            return f"{host} broke off the connection, or does not speak HTTP", "try again later"
         return f"no network: {host} cannot be reached", "connect to the network"
     if isinstance(error, requests.RequestException):
-        return f"{url} is not a usable address", "correct CNNCOURSE_MIRROR"
+        return f"{host} answered what is not HTTP", "try again later"
     return _disk_reason(error, path.parent)
 
 # %% ../nbs/api/datasets.ipynb #3b65bf46
@@ -556,6 +721,8 @@ def fetch(
     path: str | Path,  # where it shall be
     checksum: str,  # its SHA-256, or its MD5 where no other is published, in hexadecimal
     *,
+    size: int | None = None,  # its bytes, where they are known: more are not taken
+    given: str = "",  # what held the address, to name in a message
     title: str = "",  # what to call it in a message; by default its name
     instead: str = "",  # the offline data set to name in a message
     force: bool = False,  # download it even if it is there
@@ -566,17 +733,21 @@ def fetch(
     import urllib3
     from filelock import FileLock
 
-    path = Path(path)
+    path, name = Path(path), title or Path(path).name
+    instead = f", or use the offline set {instead!r} instead, which needs no download" if instead else ""
     try:
         if force or _checksum(path, checksum) != checksum:
+            if fault := _fault(url):
+                remedy = f"correct {given}" if given else "give another, here or in CNNCOURSE_MIRROR"
+                why = f"{given or 'what was given'} is not a usable address: {fault}"
+                raise DataError(f"{name} cannot be downloaded ({why}); {remedy}{instead}.")
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):  # another program may have completed it while we waited: look again
                 if force or _checksum(path, checksum) != checksum:
-                    _complete(url, path, checksum, progress)
-    except (OSError, urllib3.exceptions.HTTPError, requests.RequestException, _WrongFile) as error:
+                    _complete(url, path, checksum, size, progress)
+    except (OSError, urllib3.exceptions.HTTPError, requests.RequestException, _Refused) as error:
         why, remedy = _reason(error, url, path)
-        remedy += f", or use the offline set {instead!r} instead, which needs no download" if instead else ""
-        raise DataError(f"{title or path.name} cannot be downloaded ({why}); {remedy}.") from None
+        raise DataError(f"{name} cannot be downloaded ({why}); {remedy}{instead}.") from None
     return path
 
 # %% ../nbs/api/datasets.ipynb #ed52c68a
@@ -602,12 +773,14 @@ def download(
     about = description(name)
     if not about.files:
         raise DataError(f"{about.title} needs no download; load it straight away.")
-    folder, mirror = cache_folder(cache) / name, base_url or os.environ.get("CNNCOURSE_MIRROR")
-    said, done, total = {"title": about.title, "instead": about.instead}, 0, sum(file.bytes for file in about.files)
+    folder, mirror = cache_folder(cache) / name, (base_url or os.environ.get("CNNCOURSE_MIRROR") or "").strip()
+    given = ("base_url" if base_url else "CNNCOURSE_MIRROR") if mirror else ""
+    said = {"given": given, "title": about.title, "instead": about.instead}
+    done, total = 0, sum(file.bytes for file in about.files)
     for file in about.files:
         url = f"{mirror.rstrip('/')}/{name}/{file.name}" if mirror else file.url
         step = progress and partial(lambda before, have, _: progress(before + have, total), done)
-        fetch(url, folder / file.name, file.sha256, force=force, progress=step, **said)
+        fetch(url, folder / file.name, file.sha256, size=file.bytes, force=force, progress=step, **said)
         done += file.bytes
     return folder
 
@@ -662,7 +835,9 @@ def clear(
     path = cache_folder(cache) / name
     with _readable_errors(path):
         freed = _held(path)
-        if path.exists():
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
             shutil.rmtree(path)
     return freed
 

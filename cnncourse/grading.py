@@ -8,6 +8,7 @@ __all__ = ['student_copy', 'Released', 'exercise_names', 'release']
 # %% ../nbs/api/grading.ipynb #4a225b96
 import copy
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -70,10 +71,19 @@ def exercise_names(
     return [name for name in known if name in wanted or not wanted]
 
 # %% ../nbs/api/grading.ipynb #137a1ad3
+def _holds(path: Path, text: str) -> bool | None:  # whether just this text lies there; None: nothing lies there
+    if not os.path.lexists(path):
+        return None
+    try:
+        return path.is_file() and path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
 def _free(path: Path, text: str) -> Path:  # the first name of this kind that is free, or holds just this text
     for n in range(1, 1000):
         beside = path.with_name(f"{path.stem}-fresh{f'-{n}' if n > 1 else ''}{path.suffix}")
-        if not beside.exists() or beside.read_text(encoding="utf-8") == text:
+        if _holds(beside, text) is not False:
             return beside
     raise runs.RunError(f"{path.parent} holds a thousand fresh copies of {path.name}: remove some.")
 
@@ -99,14 +109,15 @@ def release(
 
     folder, done = _target(course, folder), []
     for name in exercise_names(course, names):
-        source = nbformat.read(course / "nbs" / "exercises" / f"{name}.ipynb", as_version=4)
+        source = course / "nbs" / "exercises" / f"{name}.ipynb"
+        runs.read_notebook(source)  # one sentence if it is none
+        source = nbformat.read(source, as_version=4)
         text = json.dumps(student_copy(source), indent=1, ensure_ascii=False) + "\n"
         path = folder / f"{name}.ipynb"
-        there = path.read_text(encoding="utf-8") if path.exists() else None
-        if fresh and there not in (None, text):
+        if fresh and _holds(path, text) is False:
             path = _free(path, text)
-            there = path.read_text(encoding="utf-8") if path.exists() else None
+        there = _holds(path, text)
         if there is None:
             files.write_whole(path, text)
-        done.append(Released(name, path, "written" if there is None else "unchanged" if there == text else "kept"))
+        done.append(Released(name, path, {None: "written", True: "unchanged", False: "kept"}[there]))
     return done

@@ -1,6 +1,8 @@
 "A web server on this machine that misbehaves as told, for the tests of downloads."
 
+import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,6 +18,7 @@ class Answer:
     ranges: bool = True  # answer a Range request with the rest of the body
     length: bool = True  # say how long the body is
     hold: threading.Event | None = None  # wait for this after `cut` bytes, then send the rest
+    talk: Callable | None = None  # writes to the connection itself, instead of all this
 
 
 class Server:
@@ -53,6 +56,11 @@ class Server:
         return self.url + address
 
     def _answer(self, request, answer):
+        if answer.talk:
+            with contextlib.suppress(OSError):  # the other side may leave at any moment
+                answer.talk(request.wfile)
+            request.close_connection = True
+            return
         body, status, headers = answer.body, answer.status, dict(answer.headers)
         asked = request.headers.get("Range")
         if status == 200 and asked and answer.ranges:

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import zipfile
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import cnncourse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from local_server import Server
@@ -147,9 +149,162 @@ def test_no_answer_in_time(server, target, monkeypatch):
     release.set()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "ftp://127.0.0.1/file", "http://"])
+BAD_ADDRESSES = ["nonsense", "ftp://127.0.0.1/file", "file:///etc/passwd", "http://", "http://[::1", "http://a..b/"]
+BAD_ADDRESSES += [
+    "http://host:port/",
+    "http://host:99999/",
+    "http://host\\x/",
+    "http://ho st/",
+    f"http://{'a' * 70}.com/",
+]
+BAD_ADDRESSES += ["http://u:hunter2/x@host:x/", "http://u:hunter2@[::1/", "//host/file", "http://:80/"]
+
+
+@pytest.mark.parametrize("url", [*BAD_ADDRESSES, "http://host/a\nb", "http://host/\x1b[31m"])
 def test_not_an_address(target, url):
-    refused("is not a usable address.*CNNCOURSE_MIRROR", fetch, url, target, sha256(BODY))
+    said = refused("is not a usable address.*CNNCOURSE_MIRROR", fetch, url, target, sha256(BODY))
+    assert "correct CNNCOURSE_MIRROR" not in said and "hunter2" not in said and said.isprintable()
+
+
+@pytest.mark.parametrize("mirror", BAD_ADDRESSES)
+def test_a_mirror_that_is_no_address_is_named(monkeypatch, mirror):
+    monkeypatch.setenv("CNNCOURSE_MIRROR", mirror)
+    said = refused("CNNCOURSE_MIRROR is not a usable address.*; correct CNNCOURSE_MIRROR", datasets.download, "mnist")
+    assert "hunter2" not in said
+    refused("base_url is not a usable address", datasets.download, "mnist", base_url=mirror)
+
+
+@pytest.mark.parametrize("location", BAD_ADDRESSES)
+def test_a_redirect_to_no_address(server, target, location):
+    if location.startswith("//") or location in ("nonsense", "http://"):
+        return  # these mean another place on some server
+    url = server.put("/file.bin", b"", status=302, headers={"Location": location})
+    said = refused("127.0.0.1:.* sent us on to what is no usable address", fetch, url, target, sha256(BODY))
+    assert "MIRROR" not in said and "hunter2" not in said
+
+
+def test_a_redirect_that_goes_round(server, target):
+    url = server.put("/file.bin", b"", status=302, headers={"Location": "/login"})
+    server.put("/login", b"", status=307, headers={"Location": "/file.bin"})
+    said = refused("sends us round in circles.*login", fetch, url, target, sha256(BODY))
+    assert "MIRROR" not in said and len(server.seen) <= 10
+
+
+def test_the_server_that_failed_is_named_after_a_redirect(server, target):
+    with Server() as other:
+        url = server.put("/file.bin", b"", status=302, headers={"Location": other.url + "/gone"})
+        host = other.url.removeprefix("http://")
+        refused(
+            f"{host}, to which {server.url.removeprefix('http://')} led, answered 404", fetch, url, target, sha256(BODY)
+        )
+
+
+SECRETS = ["http://user:hunter2@{}/", "http://hunter2@{}/", "http://{}/hunter2/", "http://{}/?token=hunter2&f="]
+
+
+@pytest.mark.parametrize("form", SECRETS)
+@pytest.mark.parametrize(
+    "answer", [{"status": 404}, {}, {"cut": 5}, {"status": 302, "headers": {"Location": "http://["}}]
+)
+def test_the_secrets_of_a_mirror_are_never_told(server, monkeypatch, form, answer, caplog):
+    mirror = form.format(server.url.removeprefix("http://"))
+    path = mirror.split(server.url.removeprefix("http://"))[1].rstrip("/") + "/mnist/mnist.npz"
+    server.put(path, b"something else", **answer)
+    monkeypatch.setenv("CNNCOURSE_MIRROR", mirror)
+    for gone in (False, True):
+        if gone:
+            server.stop()
+        said = refused(server.url.removeprefix("http://"), datasets.download, "mnist")
+        assert "hunter2" not in said + caplog.text and "user" not in said
+    assert server.seen
+
+
+def lines(*parts):
+    "Bytes that are sent as they are, whatever HTTP may say."
+    return lambda connection: [connection.write(part) for part in parts]
+
+
+def endless(connection):
+    connection.write(b"HTTP/1.0 200 OK\r\n\r\n")
+    while True:
+        connection.write(b"x" * (1 << 16))
+
+
+def drip(head, drop):
+    "Send `head`, then `drop` again and again, each before a timeout would be noticed."
+
+    def talk(connection):
+        connection.write(head)
+        while True:
+            connection.write(drop)
+            connection.flush()
+            time.sleep(0.02)
+
+    return talk
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+ODD = {
+    "no length that is one": (lines(OK + b"Content-Length: abc\r\n\r\n", OTHER), "sent another file"),
+    "two lengths": (lines(OK + b"Content-Length: 9, 8\r\n\r\n", OTHER), "answered what is not HTTP"),
+    "the same length twice": (lines(OK + b"Content-Length: 256000, 256000\r\n\r\n", OTHER), "sent another file"),
+    "negative": (lines(OK + b"Content-Length: -5\r\n\r\n", OTHER), "sent another file"),
+    "too short": (lines(OK + b"Content-Length: 3\r\n\r\n", OTHER), "sent another file"),
+    "too long": (lines(OK + b"Content-Length: 256001\r\n\r\n", OTHER), "256,001 bytes instead of 256,000"),
+    "absurd": (lines(OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", OTHER), "bytes instead of 256,000"),
+    "endless": (endless, "more than the 256,000 bytes"),
+    "a part nobody asked for": (
+        lines(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-255999/256000\r\n\r\n", OTHER),
+        "sent another file",
+    ),
+    "another part": (
+        lines(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-255999/256000\r\n\r\n", BODY[5:]),
+        "sent another file",
+    ),
+    "nothing": (lines(b"HTTP/1.1 204 No Content\r\n\r\n"), "answered 204 No Content"),
+    "not modified": (lines(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "answered 304"),
+    "sent on to nowhere": (lines(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), "answered 302"),
+    "range refused": (lines(b"HTTP/1.1 416 Range\r\nContent-Length: 0\r\n\r\n"), "answered 416"),
+    "escape codes": (lines(b"HTTP/1.1 500 \x1b[2J\x1b]0;owned\x07" + b"a" * 500 + b"\r\n\r\n"), "answered 500"),
+    "a login page": (lines(OK + b"\r\n <!DOCTYPE html><html>log in"), "it is a web page.*log in to your network"),
+    "packed": (lines(OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(OTHER)), "sent another file"),
+    "packed, says it": (lines(OK + b"Content-Encoding: gzip\r\n\r\n", b"no gzip"), "sent another file"),
+    "broken chunks": (lines(OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", OTHER), "broke off"),
+    "no HTTP": (lines(b"220 mail.example.org ESMTP\r\n"), "does not speak HTTP"),
+    "many headers": (lines(OK, *[b"X: y\r\n"] * 200, b"\r\n"), "does not speak HTTP"),
+    "at once gone": (lines(b""), "broke off the connection"),
+    "slow body": (drip(OK + b"\r\n", b"x"), "sent less than 64 KiB in 0.5 seconds"),
+    "slow headers": (drip(OK, b"X: y\r\n"), "sent less than 64 KiB|does not speak HTTP"),
+    "slow status": (drip(b"HTTP/1.1 200 ", b"O"), "sent less than 64 KiB in 0.5 seconds"),
+    "go on, go on": (drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), "sent less than 64 KiB in 0.5 seconds"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("begun", [0, 1000, len(BODY) + 10])
+def test_whatever_a_server_answers_there_is_an_end_and_a_sentence(server, target, monkeypatch, kind, begun):
+    monkeypatch.setattr(datasets, "_PATIENCE", 0.5)
+    talk, match = ODD[kind]
+    url = server.put("/file.bin", b"", talk=talk)
+    target.parent.mkdir()
+    target.with_name("file.bin.part").write_bytes(OTHER[:1000] + bytes(max(begun - 1000, 0)) if begun else b"")
+    said = refused(match, fetch, url, target, sha256(BODY), size=len(BODY), title="Set", instead="digits")
+    assert said.startswith("Set cannot be downloaded (") and "offline set 'digits'" in said
+    assert said.isprintable() and len(said) < 400 and "MIRROR" not in said
+    assert len(server.seen) <= 3 and not target.exists()
+    server.put("/file.bin", BODY)  # afterwards all is well
+    assert fetch(url, target, sha256(BODY), size=len(BODY)).read_bytes() == BODY and beside(target) == ["file.bin"]
+
+
+def test_a_file_of_unknown_size_has_a_limit_too(server, target, monkeypatch):
+    monkeypatch.setattr(datasets, "_MOST", 1 << 20)
+    refused("sent another file", fetch, server.put("/file.bin", b"", talk=endless), target, sha256(BODY))
+    assert beside(target) == []
+
+
+def test_a_server_that_promises_too_much_but_sends_all(server, target):
+    url = server.put("/file.bin", BODY, headers={"Content-Length": "256001"})
+    assert fetch(url, target, sha256(BODY)).read_bytes() == BODY
 
 
 def test_untrusted_certificate(target, monkeypatch):
@@ -526,6 +681,27 @@ def test_download_status_and_clear(publish, server, tmp_path):
     datasets.download("fashion_mnist", force=True)
     assert len(server.seen) == 8
     assert datasets.clear("fashion_mnist") == total and not folder.exists() and datasets.clear("fashion_mnist") == 0
+
+
+def test_clear_says_what_was_removed(tmp_path):
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist/mnist.npz.part").write_bytes(bytes(3 << 20))
+    for name, said in (
+        ("mnist", "3.0 MiB removed"),
+        ("mnist", "nothing of it was in the cache"),
+        ("digits", "it is offline"),
+    ):
+        done = cnncourse("data", "clear", name, CNNCOURSE_CACHE=str(tmp_path))
+        assert done.returncode == 0 and f"{name}: {said}" in done.stdout
+    assert not (tmp_path / "mnist").exists()
+
+
+def test_clear_removes_a_link_and_not_what_it_leads_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/mnist.npz").write_bytes(b"1234")
+    (tmp_path / "mnist").symlink_to(tmp_path / "elsewhere")
+    assert datasets.clear("mnist", tmp_path) == 4
+    assert not (tmp_path / "mnist").is_symlink() and (tmp_path / "elsewhere/mnist.npz").exists()
 
 
 def test_base_url_and_cache_as_arguments(publish, server, tmp_path, monkeypatch):

@@ -1,20 +1,25 @@
 """The exercises: every question proven, every copy for students clean, and nothing a learner types does harm."""
 
+import ast
+import functools
+import importlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
-from conftest import COURSE, cnncourse
+from conftest import COMMAND, COURSE, cnncourse
 
-from cnncourse import curriculum, exercises, grading
+from cnncourse import cli, curriculum, exercises, grading
 
 SHEETS = exercises.sheets()
 QUESTIONS = {question.name: question for sheet in SHEETS.values() for question in sheet}
@@ -159,6 +164,35 @@ def test_release_keeps_what_a_student_wrote(tmp_path):
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.parametrize("kind", ["no text", "folder", "dangling link", "another language", "empty"])
+def test_release_overwrites_nothing_whatever_lies_there(tmp_path, kind):
+    mine = tmp_path / "my course's"
+    path = mine / "02_convolution.ipynb"
+    mine.mkdir()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "dangling link":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes({"no text": b"\xff\xfe\x00", "another language": "답".encode("cp949"), "empty": b""}[kind])
+    states = [grading.release(COURSE, mine, ["2"], fresh=fresh)[0].state for fresh in (False, True)]
+    assert states == ["kept", "written"]
+    assert path.is_symlink() or path.is_dir() or path.read_bytes()[:1] in (b"\xff", b"", "답".encode("cp949")[:1])
+    assert (mine / "02_convolution-fresh.ipynb").is_file()
+
+
+@pytest.mark.parametrize("name", ["my course", "it's", "-x", "a;b", "$HOME", "한글", "[old]", 'a"b', "~"])
+def test_the_hints_of_release_can_be_typed(name):
+    typed = shlex.split(cli._typed("release", Path(name), "2", "--fresh"))
+    assert typed[:2] == ["cnncourse", "release"] and typed[3:] == ["2", "--fresh"]
+    assert Path(typed[2]) == Path(name) and not typed[2].startswith("-")
+
+
+def test_release_tells_a_folder_with_a_space_as_one_types_it(tmp_path):
+    done = cnncourse("release", tmp_path / "my course", "2")
+    assert f"cnncourse lab '{tmp_path / 'my course'}'" in done.stdout.replace("\n", " ")
+
+
 # nbgrader
 
 
@@ -290,6 +324,215 @@ def test_a_loop_without_end_is_ended():
     assert result.outcome == "error" and "did not finish within 0.5 seconds and was stopped" in str(result)
 
 
+# The clock
+
+
+SLOW = """import time
+start = time.thread_time()
+while time.thread_time() < start + {}:
+    pass
+value = 7
+"""
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    "A folder of made modules that can be imported."
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def imports_what_it_names():
+    import made_slow_one
+
+    return made_slow_one.value
+
+
+def imports_a_part():
+    from made_package import slow
+
+    return slow.value
+
+
+def imports_by_a_helper():
+    return imports_what_it_names()
+
+
+def imports_by_a_computed_name():
+    return importlib.import_module("made_" + "slow_one").value
+
+
+class Imports:
+    def __call__(self):
+        return imports_what_it_names()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        imports_what_it_names,
+        imports_a_part,
+        imports_by_a_helper,
+        imports_by_a_computed_name,
+        Imports(),
+        functools.partial(imports_by_a_helper),
+    ],
+)
+def test_an_import_is_not_the_learners_time(modules, answer):
+    (modules / "made_package").mkdir()
+    (modules / "made_package/__init__.py").touch()
+    for name in ("made_slow_one.py", "made_package/slow.py"):
+        (modules / name).write_text(SLOW.format(0.6))
+    done = exercises.attempt(answer, seconds=0.3)
+    assert (done.value, done.late, done.error) == (7, False, None)
+    assert done.seconds < 0.3
+
+
+def test_an_import_is_waited_for_and_the_loop_after_it_is_ended(modules):
+    (modules / "made_slow_two.py").write_text(SLOW.format(0.6))
+
+    def answer():
+        importlib.import_module("made_" + "slow_two")
+        while True:
+            pass
+
+    done = exercises.attempt(answer, seconds=0.2)
+    assert (done.late, done.ended) == (True, True)
+    assert importlib.import_module("made_slow_two").value == 7  # whole
+
+
+def test_an_answer_that_runs_out_of_time_in_an_import_leaves_it_whole(modules):
+    (modules / "made_slow_three.py").write_text(SLOW.format(0.6))
+
+    def answer():
+        start = time.thread_time()
+        while time.thread_time() < start + 0.25:
+            pass
+        return importlib.import_module("made_" + "slow_three").value
+
+    exercises.attempt(answer, seconds=0.2)
+    assert importlib.import_module("made_slow_three").value == 7
+
+
+def test_an_import_that_fails_is_the_answers_own_error(modules):
+    (modules / "made_broken.py").write_text("raise SystemExit(3)")
+
+    def answer():
+        import made_broken
+
+        return made_broken
+
+    assert type(exercises.attempt(answer).error) is SystemExit
+    assert type(exercises.attempt(lambda: __import__("no_such_module")).error) is ModuleNotFoundError
+
+
+def imports_for_ever():
+    while True:
+        importlib.import_module("json")
+
+
+@pytest.mark.parametrize("answer", [loops, imports_for_ever, lambda *inputs: loops(*inputs)])
+def test_whatever_loops_is_ended(answer):
+    done = exercises.attempt(lambda: answer(*(() if answer is imports_for_ever else (1, 1))), seconds=0.2)
+    assert (done.late, done.ended) == (True, True)
+
+
+def test_waiting_is_not_work_but_has_an_end():
+    assert not exercises.attempt(lambda: time.sleep(0.5), seconds=0.2).late
+    lock = threading.Lock()
+    lock.acquire()
+    done = exercises.attempt(lock.acquire, seconds=0.05)
+    assert (done.late, done.ended) == (True, False)
+    lock.release()
+
+
+def test_what_cannot_be_stopped_says_what_to_do():
+    lock = threading.Lock()
+    lock.acquire()
+    question = exercises.dataclasses.replace(QUESTIONS[NAME], seconds=0.05)
+    told = str(exercises._judge(question, lambda x, w: lock.acquire(), 1))
+    lock.release()
+    assert "could not be stopped" in told and "restart the kernel" in told
+
+
+# Values that only look right
+
+
+class Agrees(int):
+    def __eq__(self, other):
+        return True
+
+    __hash__ = int.__hash__
+
+
+class Sly(np.ndarray):
+    def __array_function__(self, *args, **kwargs):
+        return True
+
+
+class Raises:
+    shape = (2,)
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("not today")
+
+
+RECORDS = np.zeros(2, [("a", float)])
+
+
+@pytest.mark.parametrize(
+    "came",
+    [
+        np.ma.masked_all(2),
+        np.ma.array([1.0, 3.0], mask=[False, True]),
+        np.ma.masked_invalid([1.0, np.nan]),
+        np.ma.masked,
+        [np.ma.masked, 2.0],
+        np.ma.array(RECORDS, mask=True),
+        RECORDS,
+        RECORDS.view(np.recarray),
+        np.array([1, "x"], object),
+        np.array(["2020-01-01", "2020-01-02"], "M8[D]"),
+        np.zeros(2).view(Sly),
+        np.matrix([[1.0, 3.0]]),
+        Raises(),
+    ],
+)
+@pytest.mark.parametrize("name", [NAME, "scaling.channels_first"])
+def test_no_array_passes_by_hiding_its_values(came, name):
+    result = exercises.check(name, lambda *inputs: came)
+    assert result.outcome == "failed", str(result)
+    assert exercises.check(name, lambda *inputs: {"a": [came]}).outcome == "failed"
+
+
+@pytest.mark.parametrize("kind", [np.ma.asarray, np.asmatrix, lambda a: a.view(Sly), lambda a: a.astype(object)])
+def test_a_subclass_with_the_right_numbers_is_taken_for_them(kind):
+    expected = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert exercises.difference(expected, kind(expected)) == ""
+    assert exercises.difference(expected, kind(expected + 1)) != ""
+
+
+def test_a_number_that_equals_everything_is_compared_as_it_is():
+    assert exercises.difference(3, Agrees(3)) == ""
+    assert exercises.difference(3, Agrees(4)) == "3 was expected, 4 came"
+
+
+def test_graded_cells_fail_without_assertions_too():
+    code = "from cnncourse import exercises as e; e.check('convolution.n_parameters', lambda *a: 0).require()"
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "AssertionError: ✗ convolution.n_parameters" in done.stderr
+
+
+def test_nothing_that_ships_decides_by_an_assertion():
+    for file in sorted(Path(exercises.__file__).parent.rglob("*.py")):
+        found = [node.lineno for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Assert)]
+        assert (file.name, found) == (file.name, [])
+
+
 def test_all_that_is_wrong_is_told_at_once():
     def unsteady(size, kernel_size, stride, padding):
         if padding == 0:
@@ -334,6 +577,71 @@ def test_progress_that_cannot_be_saved_does_not_hide_the_result(tmp_path, monkey
     (tmp_path / "file").write_text("in the way")
     result = exercises.check(NAME, RIGHT)
     assert result.passed and "could not be saved" in str(result)
+
+
+GOOD = {"outcome": "passed", "tries": 2, "last": "2026-01-01T00:00:00Z", "passed": "2026-01-01T00:00:00Z"}
+WRONG = [{"tries": "2"}, {"tries": None}, {"tries": -1}, {"tries": True}, {"outcome": "won"}, {"outcome": 3}]
+WRONG += [{"passed": 2026}, {"last": ["a"]}, {"outcome": [1]}]
+DAMAGED = [{key: value for key, value in GOOD.items() if key != gone} for gone in ("tries", "outcome")]
+DAMAGED += [GOOD | wrong for wrong in WRONG] + [3, None, [], "passed"]
+
+
+@pytest.mark.parametrize("entry", DAMAGED)
+def test_a_damaged_entry_is_set_aside_and_the_others_stay(tmp_path, monkeypatch, capsys, entry):
+    path = tmp_path / "progress.json"
+    path.write_text(json.dumps({"convolution.layer": GOOD, NAME: entry}))
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    result = exercises.check(NAME, RIGHT)
+    assert result.passed and "could not be saved" not in str(result)
+    known = json.loads(path.read_text())
+    assert known["convolution.layer"] == GOOD and known[NAME]["tries"] == 1
+    (aside,) = tmp_path.glob("progress.json.damaged-*")
+    assert json.loads(aside.read_text())[NAME] == entry
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "set aside as" in said and "1 entries that are whole were kept" in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '{"version": 2}', "[" * 100000, "\x00", "é" * 3])
+def test_a_damaged_progress_never_raises_at_the_learner(tmp_path, monkeypatch, capsys, text):
+    path = tmp_path / "progress.json"
+    path.write_bytes(text.encode("latin-1"))
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    assert exercises.check(NAME, RIGHT).passed
+    assert json.loads(path.read_text())[NAME]["tries"] == 1
+    assert capsys.readouterr().err.count("set aside as") == 1
+
+
+def test_a_folder_in_the_way_of_the_progress_stays_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("CNNCOURSE_PROGRESS", str(tmp_path))
+    monkeypatch.delenv("IN_TEST", raising=False)
+    result = exercises.check(NAME, RIGHT)
+    assert result.passed and "could not be saved" in str(result) and tmp_path.is_dir()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp949", "latin-1", "utf-8"])
+def test_tables_print_on_every_console(tmp_path, encoding):
+    path = tmp_path / "progress.json"
+    exercises.record(exercises.Result("convolution.layer", "passed", 1), path)
+    environment = {
+        "CNNCOURSE_PROGRESS": str(path),
+        "PYTHONIOENCODING": encoding,
+        "PYTHONUTF8": "0",
+        "CNNCOURSE_CACHE": "é✓",
+    }
+    for command, word in ((["progress"], b"layer"), (["data", "list"], b"digits")):
+        env = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(COURSE), **environment}
+        done = subprocess.run([COMMAND, *command], cwd=COURSE, env=env, capture_output=True)
+        assert done.returncode == 0 and word in done.stdout, done.stderr
+        assert b"Error" not in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_the_command_says_that_a_damaged_progress_was_set_aside(tmp_path):
+    (tmp_path / "progress.json").write_text("{")
+    done = cnncourse("progress", CNNCOURSE_PROGRESS=str(tmp_path / "progress.json"))
+    assert done.returncode == 0 and "set aside as progress.json.damaged-" in done.stderr
+    assert "Warning" not in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_table_of_progress(tmp_path):

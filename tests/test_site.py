@@ -1,11 +1,20 @@
 """The website: a small made course, built by both builders, and looked at with a browser."""
 
 import base64
+import errno
 import functools
+import importlib
+import json
+import os
 import re
 import shutil
+import signal
 import socket
+import struct
+import subprocess
+import sys
 import threading
+import time
 from html import unescape
 from pathlib import Path
 
@@ -14,7 +23,7 @@ import pytest
 from conftest import needs_browser, needs_quarto
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from cnncourse import site
+from cnncourse import runs, site
 from cnncourse.site import SiteError, build, build_key, check_links, make_server, serve
 
 TOP = Path(__file__).parent.parent
@@ -122,6 +131,7 @@ def write_course(folder):
     "A course of four pages, executed, with the real assets and configuration."
     for name, cells in {"index": HOME, "01_scaling": LESSON, "02_pooling": POOLING, "api/tables": TABLES}.items():
         write(folder, f"nbs/{name}.ipynb", cells)
+    runs.remember(folder, {"02_pooling": runs.Record("", "", 1.0, 1, 1, "", {"seed": 5, "name": "a `b`"})})
     (folder / "nbs/pixel.png").write_bytes(base64.b64decode(PNG))
     (folder / "settings.ini").write_text(SETTINGS)
     (folder / "tinylib").mkdir()
@@ -305,6 +315,13 @@ def test_lists_follow_paragraphs_as_in_jupyterlab(tiny, builder):
 
 
 @builders
+def test_a_page_says_which_parameters_it_was_run_with(tiny, builder):
+    text = re.sub(r"<[^>]*>|\s+", " ", main_of(built(tiny, builder), "nbs/pooling.html"))
+    assert re.search(r"This page was run with +name = 'a `b`' +and +seed = 5 *, not with what its code shows", text)
+    assert "was run with" not in main_of(built(tiny, builder), "nbs/scaling.html")
+
+
+@builders
 def test_the_built_site_has_no_broken_link_and_no_foreign_host(tiny, builder):
     assert check_links(built(tiny, builder).folder) == []
 
@@ -352,6 +369,29 @@ BROKEN = {
     "//example.org/font.css": '<link rel="stylesheet" href="//example.org/font.css">',
     "https://example.org/a.css": "<style>@import 'https://example.org/a.css';</style>",
     "https://example.org/a.js": "<script src='https://example.org/a.js'></script>",
+    "/etc/hostname": "[a file of this machine](/etc/hostname)",
+    "https://example.org/b.json": "<script>const b = await fetch('https://example.org/b.json')</script>",
+    "https://example.org/c.js": '<script type="module">import("https://example.org/c.js")</script>',
+    "//example.org/d.js": "<script>import d from '//example.org/d.js'</script>",
+    "wss://example.org/e": "<script>new WebSocket(`wss://example.org/e`)</script>",
+    "https://example.org/f": """<p onclick="fetch('https://example.org/f')">x</p>""",
+    "https://example.org/g.png": """<iframe srcdoc='<img src="https://example.org/g.png" alt="g">'></iframe>""",
+    "https://example.org/h/": '<base href="https://example.org/h/">',
+    "https://example.org/i": '<meta http-equiv="Refresh" content="0; URL=https://example.org/i">',
+    "https://example.org/j.png": "<style>p { background: URL( https://example.org/j.png ) }</style>",
+    "https://example.org/k.css": "<style>@import/* x */ url(https://example.org/k.css);</style>",
+    "https://example.org/l.png": '<img src="pixel.png" srcset="pixel.png 1x, https://example.org/l.png 2x" alt="l">',
+    "https://example.org/m.png": '<video poster="https://example.org/m.png"></video>',
+    "https://example.org/n.pdf": '<object data="https://example.org/n.pdf"></object>',
+    "https://example.org/o.pdf": '<embed src="https://example.org/o.pdf">',
+    "https://example.org/p.svg": '<svg><image xlink:href="https://example.org/p.svg"/></svg>',
+    "https://example.org/q": '<a href="pooling.html" ping="https://example.org/q">q</a>',
+    "https://example.org/r.js": """<script type="importmap">{"imports": {"r": "https://example.org/r.js"}}</script>""",
+    "https://example.org/s.png": '<div style="background: url(https://example.org/s.png)">s</div>',
+    "https://example.org/t.js": "<script>document.body.innerHTML = '<script src=\"https://example.org/t.js\">'</script>",
+    "https://example.org/u": "<script>location.href = 'https://example.org/u'</script>",
+    "https://example.org/v": """<script>new XMLHttpRequest().open("GET", "https://example.org/v")</script>""",
+    "http://[::1": '<a href="http://[::1">t</a>',
 }
 
 
@@ -367,6 +407,243 @@ def test_broken_references_fail_with_page_and_line_and_the_old_site_stays(course
         assert found and target in page[int(found[1]) - 1]
     assert len(str(caught.value).splitlines()) == 1 + len(BROKEN)
     assert (course / "_docs/nbs/pooling.html").read_text() == before
+
+
+def fails_and_keeps(course, match):
+    "A build that must fail with one sentence; what was published before stays."
+    (course / "_docs").mkdir()
+    (course / "_docs/.site.json").write_text('{"key": "old", "builder": "pandoc", "pages": 1}')
+    (course / "_docs/index.html").write_text("old")
+    with pytest.raises(SiteError, match=match) as caught:
+        quiet(course)
+    assert "Traceback" not in str(caught.value) and len(str(caught.value).splitlines()) <= 2, str(caught.value)
+    assert (course / "_docs/index.html").read_text() == "old"
+    return str(caught.value)
+
+
+VALUES = [
+    "2024",
+    "1.5",
+    "2024-01-31",
+    "2024-13-45",
+    "",
+    "null",
+    "true",
+    "[]",
+    "[1, 2]",
+    "{a: b}",
+    "&a [*a]",
+    "'  '",
+    "!!x y",
+]
+
+
+@pytest.mark.parametrize("name", ["fig-cap", "fig-alt", "code-summary", "label"])
+@pytest.mark.parametrize("value", VALUES)
+def test_an_option_that_is_not_text_is_named_with_page_and_cell(course, name, value):
+    output = new_output("display_data", data={"text/html": "<audio></audio>"})
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, new_code_cell(f"#| {name}: {value}\nx", outputs=[output])])
+    fails_and_keeps(course, r"^nbs/02_pooling\.ipynb, cell \d: expected (text at|YAML in)")
+
+
+def test_a_list_of_texts_serves_several_pictures(course):
+    outputs = [new_output("display_data", data={"image/png": PNG})] * 2
+    cell = new_code_cell('#| fig-alt: ["one", "two"]\n#| fig-cap: ["One", "Two"]\nx', outputs=outputs)
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, cell])
+    text = main_of(quiet(course), "nbs/pooling.html")
+    assert 'alt="one"' in text and 'alt="two"' in text
+
+
+@pytest.mark.parametrize("data", ["not base64!", "abc", "====", PNG[:-3], "é"])
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "image/gif"])
+def test_picture_data_that_is_none_is_named_with_page_and_cell(course, kind, data):
+    output = new_output("display_data", data={kind: data})
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, new_code_cell("#| fig-alt: a picture\nx", outputs=[output])])
+    fails_and_keeps(course, rf"^nbs/02_pooling\.ipynb, cell \d: expected a picture as {kind}")
+
+
+@pytest.mark.parametrize(
+    "code", ["%timeit x", "!ls", "def f(:", "x = \x00", "def f():\n\tpass\n        pass", "(" * 500]
+)
+def test_an_exported_cell_that_is_no_python_is_named_with_page_and_cell(course, code):
+    source = f"#| export\n{code}"
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, new_code_cell("#| default_exp pooling"), new_code_cell(source)])
+    fails_and_keeps(course, r"^nbs/02_pooling\.ipynb, cell \d: ")
+
+
+CONFIGS = [
+    "",
+    "a: [",
+    "\tx",
+    "[1]",
+    "7",
+    "null",
+    "project: 7",
+    "project: {render: nbs}",
+    "project: {render: [1]}",
+    "a: 2024-13-45",
+]
+EDITS = [("title: Convolutional networks", "title: 2024"), ("lang: en", "lang: no"), ("toc: true", "toc: 'maybe'")]
+EDITS += [("toc-depth: 3", "toc-depth: deep"), ("css: assets/site.css", "css: [a, b]"), ("- assets/filter.lua", "- 3")]
+EDITS += [("text: Home", "text: 3"), ("section: Beyond", "section:"), ("- nbs/0[1-8]_*.ipynb", "- [nbs]")]
+EDITS += [
+    ("- nbs/*.ipynb", "- /etc/*"),
+    ("- nbs/*.ipynb", "- ''"),
+    ("- nbs/*.ipynb", "- ../*/*.ipynb"),
+    ("contents:", "content:"),
+]
+EDITS += [("html:", "html: 3\n  xhtml:"), ("filters:", "filter:"), ("- nbs/*.ipynb", "- nbs/**x")]
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, *EDITS, b"\xff\xfe"])
+def test_a_configuration_that_is_wrong_is_one_sentence(course, config):
+    file = course / "_quarto.yml"
+    if isinstance(config, tuple):
+        assert config[0] in file.read_text()
+        file.write_text(file.read_text().replace(*config, 1))
+    else:
+        file.write_bytes(config if isinstance(config, bytes) else config.encode())
+    fails_and_keeps(course, r"_quarto\.yml")
+
+
+@pytest.mark.parametrize(
+    "settings", [b"", b"no = section", b"[DEFAULT]\nnonsense", b"[DEFAULT]\nlib_name = x\n", b"\xff"]
+)
+def test_settings_that_are_wrong_are_one_sentence(course, settings):
+    (course / "settings.ini").write_bytes(settings)
+    fails_and_keeps(course, r"settings\.ini")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"cells": 3}', '{"cells": [{}], "metadata": {}, "nbformat": 4}', "[" * 10000]
+)
+@pytest.mark.parametrize("name", ["nbs/02_pooling.ipynb", "_run/nbs/02_pooling.ipynb"])
+def test_a_notebook_that_is_none_is_named(course, name, text):
+    (course / name).write_text(text)
+    (course / "_docs").mkdir()
+    with pytest.raises((SiteError, runs.RunError), match=r"02_pooling\.ipynb"):
+        quiet(course)
+
+
+MARKS = [
+    "",
+    "{",
+    "null",
+    "[]",
+    "7",
+    '{"key": 3}',
+    '{"key": "a", "builder": "b", "pages": "3"}',
+    "\udcff",
+    '{"pages": 3}',
+]
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_damaged_mark_blocks_nothing(tmp_path, mark):
+    (tmp_path / "index.html").touch()
+    (tmp_path / ".site.json").write_bytes(mark.encode("utf-8", "surrogateescape"))
+    said = []
+    assert [site.read_mark(tmp_path, said.append) for _ in range(2)] == [{}, {}]
+    assert len(said) == 1 and "set aside" in said[0] and len(said[0].splitlines()) == 1
+
+
+def test_a_site_with_a_damaged_mark_is_built_anew(course):
+    (course / "_docs").mkdir()
+    (course / "_docs/.site.json").touch()
+    made = quiet(course)
+    assert made.rebuilt and json.loads((course / "_docs/.site.json").read_text())["pages"] == made.pages
+
+
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/file")
+TREE = shutil.Error([("a", "b", str(FULL)), ("c", "d", str(FULL))])
+
+
+@pytest.mark.parametrize(
+    "place, error",
+    [
+        ("shutil.copytree", TREE),
+        ("shutil.copytree", FULL),
+        ("shutil.copy", FULL),
+        ("shutil.move", TREE),
+        ("write_whole", FULL),
+    ],
+)
+def test_a_full_disk_is_one_sentence_at_every_moment(course, monkeypatch, place, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(f"cnncourse.site.{place}", full)
+    monkeypatch.setattr(site, "process", lambda course, folder, *call: shutil.copytree_(folder, folder / "_proc"))
+    monkeypatch.setattr(shutil, "copytree_", COPYTREE, raising=False)
+    monkeypatch.setattr(site, "run_tool", lambda *args, **kwargs: "")
+    monkeypatch.setattr(site, "finish", lambda *args: None)
+    told = fails_and_keeps(course, r"[Nn]o space left on")
+    assert "the old site stays" in told and "[(" not in told
+
+
+COPYTREE = shutil.copytree
+
+
+@pytest.mark.parametrize("said", ["OSError: [Errno 28] No space left on device: 'x'", "error (os error 28)"])
+def test_a_full_disk_in_a_program_is_one_sentence(tmp_path, said):
+    code = f"import sys; print('Traceback (most recent call last):\\n' * 20, {said!r}, file=sys.stderr); sys.exit(1)"
+    with pytest.raises(
+        SiteError, match=r"^nbdev found no space left on the disk of .*: free some; the old site stays$"
+    ):
+        site.run_tool([sys.executable, "-c", code], tmp_path, "nbdev", 60)
+
+
+def test_a_page_that_pandoc_does_not_finish_is_named(course, monkeypatch):
+    monkeypatch.setitem(site.LIMITS, "pandoc", 0.01)
+    fails_and_keeps(course, r"^nbs/\S+\.ipynb: pandoc did not end within 0\.01 seconds; it was stopped$")
+
+
+def test_a_stopped_swap_is_mended(tmp_path):
+    (tmp_path / "_docs.old").mkdir()
+    site.restore(tmp_path / "_docs")
+    assert (tmp_path / "_docs").is_dir() and not (tmp_path / "_docs.old").exists()
+
+
+def test_a_killed_build_leaves_no_process(course):
+    import psutil
+
+    code = "import sys; from cnncourse import site; site.build(sys.argv[1], builder='pandoc')"
+    paths = os.pathsep.join([str(course), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    build = subprocess.Popen([sys.executable, "-c", code, str(course)], stdout=subprocess.DEVNULL, env=environment)
+    staging, until = str(course / "_run/site/course"), time.monotonic() + 120
+
+    def children():
+        found = []
+        for process in psutil.process_iter():
+            try:
+                found += [process] if process.cwd().startswith(staging) and process.pid != build.pid else []
+            except (psutil.Error, OSError):
+                continue
+        return [process for process in found if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+    while build.poll() is None and not children() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert children()
+    os.kill(build.pid, signal.SIGKILL)
+    build.wait()
+    for _ in range(100):
+        if not children():
+            break
+        time.sleep(0.05)
+    assert children() == []
+
+
+@pytest.mark.parametrize("module", ["cli", "datasets", "site", "networks"])
+def test_documentation_is_the_same_each_time(module):
+    library = importlib.import_module(f"cnncourse.{module}")
+    text = "\n".join(
+        site.document(getattr(library, name), name, module)
+        for name in library.__all__
+        if callable(getattr(library, name))
+    )
+    assert not re.search(r"0x[0-9a-f]{4}", text) and "ArgumentInfo" not in text
+    assert module != "cli" or "Fetch again what is here." in text
 
 
 def test_a_formula_that_cannot_be_read_fails(course):
@@ -458,6 +735,61 @@ def test_a_port_in_use_is_said_plainly(tiny):
 def test_there_must_be_a_site_to_serve(tmp_path):
     with pytest.raises(SiteError, match=r"no site in .*: run `cnncourse site` first"):
         serve(tmp_path, 0)
+
+
+REQUESTS = ["GET /%00 HTTP/1.1", "GET /nbs/%ff HTTP/1.1", "GET /%ed%a0%80/ HTTP/1.1", f"GET /{'a' * 5000} HTTP/1.1"]
+REQUESTS += ["GET /../../etc/passwd HTTP/1.1", "GET //etc/passwd HTTP/1.1", "GET /nbs HTTP/1.1", "GET /?%00 HTTP/1.1"]
+REQUESTS += [
+    "GET /nbs/index.html/ HTTP/1.1",
+    "GET http://[ HTTP/1.1",
+    "GET / HTTP/9.9",
+    "GET / HTTP/x",
+    "POST / HTTP/1.1",
+]
+REQUESTS += ["GET", "", "\x16\x03\x01\x02\x00", f"GET /{'a' * 70000} HTTP/1.1", "GET /nbs/%0d%0aX:%20y/ HTTP/1.1"]
+REQUESTS += [
+    "GET /nbs%0d%0aX HTTP/1.1",
+    "GET /nbs/é HTTP/1.1",
+    "HEAD /%00 HTTP/1.1",
+    "GET * HTTP/1.1",
+    "BREW / HTTP/1.1",
+]
+HEADERS = [
+    "",
+    "Range: bytes=0-9",
+    "Range: bytes=9-0",
+    "Range: nonsense",
+    "If-Modified-Since: never",
+    "X" * 70000,
+    "no colon",
+]
+HEADERS += ["Content-Length: abc", "Host: [", "Expect: 100-continue", "\r\n".join(f"X{n}: y" for n in range(200))]
+
+
+def test_no_request_whatever_brings_a_traceback(tiny, capfd):
+    folder = built(tiny, "pandoc").folder
+    with make_server(folder, 0) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        asked = [f"{request}\r\n\r\n" for request in REQUESTS]
+        asked += [f"GET /nbs/index.html HTTP/1.1\r\n{header}\r\n\r\n" for header in HEADERS]
+        for text in asked:
+            with socket.create_connection(server.server_address, timeout=10) as browser:
+                browser.sendall(text.encode("latin-1"))
+                browser.shutdown(socket.SHUT_WR)
+                try:
+                    answer = b"".join(iter(lambda: browser.recv(1 << 16), b""))
+                except ConnectionResetError:
+                    answer = b""
+                assert b"root:" not in answer and not (b"%00" in text.encode() and b" 500 " in answer[:20])
+        for _ in range(20):  # a browser that leaves before the page came
+            with socket.create_connection(server.server_address, timeout=10) as browser:
+                browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                browser.sendall(b"GET /nbs/scaling.html HTTP/1.1\r\n\r\n")
+        with socket.create_connection(server.server_address, timeout=10) as browser:
+            browser.sendall(b"GET /nbs/index.html HTTP/1.0\r\n\r\n")
+            assert browser.recv(100).startswith(b"HTTP/1.0 200")
+        server.shutdown()
+    assert capfd.readouterr() == ("", "")
 
 
 # In a browser
