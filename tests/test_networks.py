@@ -290,7 +290,7 @@ def test_a_save_that_fails_leaves_the_old_file(tiny, tmp_path, monkeypatch):
     path = tmp_path / "w.safetensors"
     networks.save_weights(networks.to_torch(tiny, seed=0), path)
     old = path.read_bytes()
-    monkeypatch.setattr(networks.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk")))
     with pytest.raises(OSError, match="disk"):
         networks.save_weights(networks.to_torch(tiny, seed=1), path)
     assert path.read_bytes() == old

@@ -31,7 +31,11 @@ MAY_IMPORT = {
         (),
     ),
     "pooling": ("convolution",),
-    "networks": ("convolution", "pooling"),
+    "layers": ("convolution", "pooling"),
+    "weights": (),
+    "torch_models": ("layers", "weights"),
+    "keras_models": ("convolution", "layers", "weights"),
+    "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
     "architectures": ("networks",),
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "transfer": ("networks", "training", "architectures", "datasets"),
