@@ -396,6 +396,8 @@ class GroupNorm(_Norm):
     def output_shape(self, shape: Shape) -> Shape:
         if _maps(self, shape)[0] % as_whole(self.groups, "groups"):
             raise ValueError(f"groups must divide the channels; got {self.groups} groups and {shape[0]} channels")
+        if self.scale != self.centre:
+            raise ValueError("GroupNorm learns a scale and a shift, or neither")
         return shape
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "pooling": ("convolution",),
     "layers": ("convolution", "pooling"),
     "weights": (),
-    "torch_models": ("layers", "weights"),
+    "torch_models": ("convolution", "layers", "weights"),
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
     "architectures": ("networks",),
