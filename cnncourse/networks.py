@@ -50,6 +50,10 @@ from cnncourse.layers import (
     Shape,
     Subtract,
     Upsample,
+)
+
+# %% ../nbs/api/networks.ipynb #52ac5495
+from cnncourse.layers import (
     _one_of,
     cut,
     extend,
@@ -374,7 +378,7 @@ def _arrays(outputs) -> list[np.ndarray]:  # what a model of PyTorch returns, as
         return [array for part in parts if part is not None for array in _arrays(part)]
     return [outputs.detach().double().cpu().numpy()]
 
-
+# %% ../nbs/api/networks.ipynb #913fa7ab
 def _verify_torch(model, net: Network, weights: dict, nodes: dict, graph):
     "Compare a description with its model: all layers on the way, and what comes out."
     import torch
