@@ -524,7 +524,7 @@ def summary(
     try:
         _say(str(networks.summary(_described(name, input_size))))
     except ValueError as error:
-        raise runs.UsageError(f"{error}.") from None
+        raise runs.UsageError(f"{error}".rstrip(".") + "." * (str(error)[-1] != "?")) from None
 
 # %% ../nbs/api/cli.ipynb #a60ff307
 def _explain(error: Exception) -> tuple[str, int]:  # one sentence and the exit code
