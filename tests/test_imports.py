@@ -7,11 +7,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import copy
 import inspect
 import io
+import json
 import pickle
+import runpy
 
 import numpy as np
 import pytest
 import torch
+from conftest import COURSE, TORCHVISION, needs_torchvision
 from torch import nn
 from torch.nn import functional as F
 
@@ -606,10 +609,10 @@ def test_first_models_are_read(name):
 
 # Models of `to_torch` back again
 
-COURSE = [name for name in architectures.__all__ if name not in ("scaled", "inception", "residual_block")]
+OURS = [name for name in architectures.__all__ if name not in ("scaled", "inception", "residual_block")]
 
 
-@pytest.mark.parametrize("name", COURSE)
+@pytest.mark.parametrize("name", OURS)
 def test_our_own_models_come_back(name):
     width = {"lenet5": 1.0}.get(name, 0.125)
     net = getattr(architectures, name)(width=width)
@@ -648,3 +651,42 @@ def test_a_model_that_was_saved_knows_its_layers(way):
         )
     assert networks.grad_cam(again, x, "sum", [0, 1]).shape == (2, 6, 6)
     assert again.meta["network"].name == "net 한글"
+
+
+# Models of torchvision, where its folder is named
+
+SAMPLE = "alexnet resnet18 googlenet squeezenet1_1 densenet121 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 regnet_x_400mf convnext_tiny"
+
+
+@needs_torchvision
+@pytest.mark.parametrize("name", SAMPLE.split())
+def test_models_of_torchvision_are_read(name):
+    make = runpy.run_path(str(COURSE / "benchmarks/imports.py"))["torchvision_model"]
+    model = make(TORCHVISION, name)
+    net = networks.from_torch(model, (3, 64, 64))
+    assert net.verified < 1e-5
+    assert networks.n_params(net) == sum(p.numel() for p in model.parameters())
+    assert networks.from_torch(networks.to_torch(net), (3, 64, 64), verify=False).shapes == net.shapes
+
+
+@needs_torchvision
+def test_a_transformer_is_refused_by_name():
+    make = runpy.run_path(str(COURSE / "benchmarks/imports.py"))["torchvision_model"]
+    with pytest.raises(
+        ValueError, match=r"operation 'expand', expand\(class_token, .* computes with the weights 'class_token'"
+    ):
+        networks.from_torch(make(TORCHVISION, "vit_b_16"), (3, 224, 224))
+
+
+def test_the_table_of_architectures():
+    "The recorded run: what was asked for was reached, and every refusal is a sentence."
+    records = json.loads((COURSE / "benchmarks/results/imports.json").read_text())["records"]
+    for record in records:
+        assert record["outcome"] in ("verified", "refused")
+        if record["outcome"] == "verified":
+            assert record["difference"] < 1e-4
+            assert record["parameters"] == record["their_parameters"], record["name"]
+        else:
+            assert "has no counterpart here" in record["sentence"]
+    verified = [r["name"] for r in records if (r["framework"], r["outcome"]) == ("torchvision", "verified")]
+    assert len(verified) >= 20
