@@ -7,7 +7,6 @@ __all__ = ['Row', 'LayerTable', 'summary', 'activations', 'grad_cam', 'occlusion
            'Grid', 'diagram']
 
 # %% ../nbs/api/networks.ipynb #48e65779
-from contextlib import contextmanager
 from graphlib import CycleError, TopologicalSorter
 from html import escape
 from itertools import pairwise
@@ -71,11 +70,15 @@ from cnncourse.keras_models import (
     to_keras,
 )
 from cnncourse.torch_models import (
-    describe_torch,
+    built_with,
+    in_use,
+    network_of,
+    read_torch,
     to_torch,
 )
 from cnncourse.weights import (
     Slot,
+    _differences,
     _in_keras,
     copy_weights,
     get_weights,
@@ -105,6 +108,7 @@ class LayerTable(NamedTuple):
 
     title: str
     rows: tuple[Row, ...]
+    verified: float | None = None  # as in `Network`
 
     @property
     def params(self) -> int:  # of all layers
@@ -152,7 +156,13 @@ def _as_text(table: LayerTable) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     sides = "<<<>>>>"
     texts = ["  ".join(f"{c:{s}{w}}" for c, s, w in zip(line, sides, widths, strict=True)) for line in lines]
-    return "\n".join([table.title, *(text.rstrip() for text in texts)])
+    return "\n".join([table.title, *(text.rstrip() for text in texts), *_proof(table)])
+
+
+def _proof(table: LayerTable) -> list[str]:  # a line, for a network that was read from a model and compared with it
+    if table.verified is None:
+        return []
+    return [f"verified: outputs agree to {table.verified:.0e}" if table.verified else "verified: outputs are equal"]
 
 # %% ../nbs/api/networks.ipynb #47491f06
 def _as_html(table: LayerTable) -> str:
@@ -162,7 +172,7 @@ def _as_html(table: LayerTable) -> str:
 
     rows = "".join(f"<tr>{line(_cells(row), 'td')}</tr>" for row in table.rows)
     head, foot = line(_HEADINGS, "th"), line(_closing(table), "th")
-    caption = f"<caption>{escape(table.title)}</caption>"
+    caption = f"<caption>{escape('; '.join([table.title, *_proof(table)]))}</caption>"
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
 
 # %% ../nbs/api/networks.ipynb #22c04699
@@ -177,11 +187,11 @@ def summary(net: Network) -> LayerTable:
         sees = field and tuple(axis.size for axis in field)
         rows.append(Row(node.name, str(node.layer), node.inputs, out, *counts, sees))
     shape = " × ".join(map(str, net.input_shape))
-    return LayerTable(f"{net.name}, input {shape}", tuple(rows))
+    return LayerTable(f"{net.name}, input {shape}", tuple(rows), net.verified)
 
 # %% ../nbs/api/networks.ipynb #f700288f
 def _network_of(model) -> Network:  # the description of a model of PyTorch
-    net = getattr(model, "meta", {}).get("network")
+    net = network_of(model)
     if net is None:
         raise ValueError(
             f"a model made by to_torch is needed, which knows its layers' names; got {type(model).__name__}"
@@ -210,16 +220,6 @@ def _check_layers(model, names: list[str]):  # ValueError, with near matches, fo
     for name in names:
         _one_of(name, known, "layer")
 
-
-@contextmanager
-def _in_use(model):  # a model of PyTorch as it is used: dropout off, running statistics; afterwards as it was
-    training = getattr(model, "training", False)
-    if training:
-        model.eval()
-    yield
-    if training:
-        model.train()
-
 # %% ../nbs/api/networks.ipynb #152d10f8
 def activations(
     model,  # from `to_torch` or `to_keras`
@@ -237,7 +237,7 @@ def activations(
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
     import torch
 
-    with _in_use(model), torch.no_grad():
+    with in_use(model), torch.no_grad():
         values = _torch_values(model, x, names)
     return {name: value.detach().cpu().numpy() for name, value in values.items()}
 
@@ -297,7 +297,7 @@ def grad_cam(
         raise ValueError(f"grad_cam needs a layer with maps; {layer!r} puts out a vector")
     targets = _check_targets(targets, x, _n_classes(model))
     ways = _keras_maps_and_gradients if _in_keras(model) else _torch_maps_and_gradients
-    with _in_use(model):
+    with in_use(model):
         maps, gradient = ways(model, x, layer, targets)
     seen = np.maximum((gradient.mean((2, 3), keepdims=True) * maps).sum(1), 0)
     return np.stack([resize(one, x.shape[2:], order=1, mode="edge") for one in seen])
@@ -325,20 +325,134 @@ def occlusion(
     return (outputs[-1] - outputs[:-1]).reshape(rows, columns)
 
 # %% ../nbs/api/networks.ipynb #82536b65
+def _pictures(shape: Shape) -> np.ndarray:  # two random ones, always the same
+    return np.random.default_rng(0).standard_normal((2, *shape), np.float32)
+
+
+def _apart(a, b) -> float:  # the largest difference, as a share of the largest number
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return np.inf
+    difference, largest = np.abs(a - b).max(initial=0), max(np.abs(a).max(initial=0), np.abs(b).max(initial=0))
+    return float(difference / largest) if difference else 0.0
+
+
+def _mark_proven(net: Network, apart: dict[str, float], most: float, model: str):
+    "Write into a description how far it agrees with its model; `ValueError` names the first layer that does not."
+    for node in net.nodes:
+        if not apart.get(node.name, 0) <= most:
+            raise ValueError(
+                f"the description of {model} does not compute what the model does: layer {node.name!r} ({node.layer}) "
+                f"is off by {apart[node.name]:.1g} of its largest value"
+            )
+    object.__setattr__(net, "verified", max(apart.values()))
+
+# %% ../nbs/api/networks.ipynb #7dc7be88
+def _samples(value) -> np.ndarray:  # up to a few thousand numbers of a tensor, spread over it
+    flat = value.detach().flatten()
+    return flat[:: max(len(flat) // 4096, 1)].double().cpu().numpy()
+
+
+def _torch_samples(model, graph, names: dict, x) -> tuple[dict[str, np.ndarray], object]:
+    "Numbers of the layers' values, by name, and the output; `names`: node of the graph → layer."
+    from torch import fx
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, node):
+            value = super().run_node(node)
+            if node in names:
+                found[names[node]] = _samples(value)
+            return value
+
+    found = {}
+    return found, Recorder(model, graph=graph).run(x)
+
+
+def _arrays(outputs) -> list[np.ndarray]:  # what a model of PyTorch returns, as a list
+    if isinstance(outputs, (tuple, list, dict)):
+        parts = outputs.values() if isinstance(outputs, dict) else outputs
+        return [array for part in parts if part is not None for array in _arrays(part)]
+    return [outputs.detach().double().cpu().numpy()]
+
+
+def _verify_torch(model, net: Network, weights: dict, nodes: dict, graph):
+    "Compare a description with its model: all layers on the way, and what comes out."
+    import torch
+
+    like = next(iter(weights.values()), torch.zeros(1))
+    x = torch.from_numpy(_pictures(net.input_shape)).to(like)
+    ours = built_with(net, weights)
+    with in_use(model), torch.no_grad():
+        want, found = _arrays(model(x.clone())), {node: name for name, node in nodes.items()}
+        theirs, _ = _torch_samples(model, graph, found, x.clone())
+        places = {node: node.meta["layer"] for node in ours.graph.nodes if "layer" in node.meta}
+        values, got = _torch_samples(ours, ours.graph, places, x)
+    apart = {name: _apart(values[name], theirs[name]) for name in values if name in theirs}
+    ends = zip(net.outputs, _arrays(got), want, strict=True)
+    apart |= {name: max(apart.get(name, 0), _apart(a, b)) for name, a, b in ends}
+    _mark_proven(net, apart, max(1e-4, 100 * torch.finfo(like.dtype).eps), type(model).__name__)
+
+# %% ../nbs/api/networks.ipynb #9d67192c
+def _keras_values(model, x: np.ndarray, outputs) -> list[np.ndarray]:  # (n, c, h, w) or (n, features)
+    import keras
+
+    part = keras.Model(model.inputs, outputs)
+    values = keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False))
+    return [np.moveaxis(keras.ops.convert_to_numpy(value), -1, 1) for value in values]
+
+
+def _keras_apart(model, ours, net: Network, x: np.ndarray) -> dict[str, float]:  # layer by layer, to find the first
+    import torch
+
+    shared = [layer for layer in model.layers if layer.name in {node.name for node in net.nodes}]
+    theirs = _keras_values(model, x, [layer.output for layer in shared])
+    values = {layer.name: value for layer, value in zip(shared, theirs, strict=True)}
+    with torch.no_grad():
+        found = _torch_values(ours, x, list(values))
+    same = {name: value for name, value in values.items() if value.shape[1:] == net.shapes[name]}
+    return {name: _apart(found[name].numpy(), value) for name, value in same.items()}
+
+
+def _verify_keras(model, net: Network):
+    "Compare a description with its model, through PyTorch: what comes out, and where it differs all layers on the way."
+    import torch
+
+    weights = {name: torch.from_numpy(np.ascontiguousarray(w)) for name, w in get_weights(model).items()}
+    wrong = _differences({k: tuple(w.shape) for k, w in weights.items()}, weight_shapes(net))
+    if wrong:
+        raise ValueError(f"the description of {model.name} has other weights than the model: {'; '.join(wrong[:3])}")
+    ours, x = built_with(net, weights), _pictures(net.input_shape)
+    with torch.no_grad():
+        got = _arrays(ours(torch.from_numpy(x)))
+    ends = zip(net.outputs, got, _keras_values(model, x, model.outputs), strict=True)
+    apart = {name: _apart(a, b) for name, a, b in ends}
+    if not max(apart.values()) <= 1e-4:
+        apart = _keras_apart(model, ours, net, x) | apart
+    _mark_proven(net, apart, 1e-4, model.name)
+
+# %% ../nbs/api/networks.ipynb #0e274e23
 def from_torch(
     model,  # torch.nn.Module made of the layers that `layers` knows
     input_shape: Shape,  # (c, h, w)
     name: str | None = None,  # None: the class's name
-) -> Network:
-    "The description of a model of PyTorch."
-    return describe_torch(model, input_shape, name)
+    verify: bool = True,  # compare the outputs of the model and of the description
+) -> Network:  # `verified` says how far they agree
+    "The description of a model of PyTorch; `ValueError` names what has no counterpart, or does not agree."
+    net, weights, nodes, graph = read_torch(model, input_shape, name)
+    if verify:
+        _verify_torch(model, net, weights, nodes, graph)
+    return net
 
 
 def from_keras(
     model,  # a sequential or functional keras.Model made of the layers that `layers` knows, channels last
-) -> Network:
-    "The description of a model of Keras."
-    return describe_keras(model)
+    verify: bool = True,  # compare the outputs of the model and of the description
+) -> Network:  # `verified` says how far they agree
+    "The description of a model of Keras; `ValueError` names what has no counterpart, or does not agree."
+    net = describe_keras(model)
+    if verify:
+        _verify_keras(model, net)
+    return net
 
 # %% ../nbs/api/networks.ipynb #7778061d
 class Box(NamedTuple):
