@@ -392,7 +392,7 @@ def _function(call: _Call, function) -> list[Activation]:  # what is given as `a
 def _activated(call: _Call, *steps) -> list:  # a layer's own steps, and its activation
     call.settings.pop("activation", None)
     more = _function(call, call.operation.activation)
-    return [*steps, *((".activation", one) for one in more)]
+    return [*steps, *((".activation" if steps else "", one) for one in more)]
 
 # %% ../nbs/api/keras_models.ipynb #8489d7c2
 def _read_conv(call: _Call) -> list:
@@ -594,7 +594,7 @@ def _read_join(call: _Call) -> list:  # of tensors, or of a tensor and fixed num
             return [Affine(one.item() if one.ndim == 0 else tuple(one.tolist()))]
     return call.refuse("a number divided by a tensor")
 
-
+# %% ../nbs/api/keras_models.ipynb #4f3991b3
 def _read_average(call: _Call) -> list:
     return [*_joined(call, ".sum", Add()), Affine(1 / len(call.values))]
 
