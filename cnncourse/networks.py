@@ -73,7 +73,7 @@ from cnncourse.layers import (
 
 # %% ../nbs/api/networks.ipynb #7366e379
 from cnncourse.keras_models import (
-    describe_keras,
+    keras_tensors,
     to_keras,
 )
 from cnncourse.torch_models import (
@@ -423,19 +423,18 @@ def _keras_values(model, x: np.ndarray, outputs) -> list[np.ndarray]:  # (n, c, 
     return [np.moveaxis(keras.ops.convert_to_numpy(value), -1, 1) for value in values]
 
 
-def _keras_apart(model, ours, net: Network, x: np.ndarray) -> dict[str, float]:  # layer by layer, to find the first
+def _keras_apart(model, tensors: dict, ours, net: Network, x: np.ndarray) -> dict[str, float]:
+    "Layer by layer, to find the first that differs; `tensors`: the model's own, by the names of the layers."
     import torch
 
-    shared = [layer for layer in model.layers if layer.name in {node.name for node in net.nodes}]
-    theirs = _keras_values(model, x, [layer.output for layer in shared])
-    values = {layer.name: value for layer, value in zip(shared, theirs, strict=True)}
+    values = dict(zip(tensors, _keras_values(model, x, list(tensors.values())), strict=True))
     with torch.no_grad():
         found = _torch_values(ours, x, list(values))
     same = {name: value for name, value in values.items() if value.shape[1:] == net.shapes[name]}
     return {name: _apart(found[name].numpy(), value) for name, value in same.items()}
 
 
-def _verify_keras(model, net: Network):
+def _verify_keras(model, net: Network, tensors: dict):
     "Compare a description with its model, through PyTorch: what comes out, and where it differs all layers on the way."
     import torch
 
@@ -449,7 +448,7 @@ def _verify_keras(model, net: Network):
     ends = zip(net.outputs, got, _keras_values(model, x, model.outputs), strict=True)
     apart = {name: _apart(a, b) for name, a, b in ends}
     if not max(apart.values()) <= 1e-4:
-        apart = _keras_apart(model, ours, net, x) | apart
+        apart = _keras_apart(model, tensors, ours, net, x) | apart
     _mark_proven(net, apart, 1e-4, model.name)
 
 # %% ../nbs/api/networks.ipynb #0e274e23
@@ -471,9 +470,9 @@ def from_keras(
     verify: bool = True,  # compare the outputs of the model and of the description
 ) -> Network:  # `verified` says how far they agree
     "The description of a model of Keras; `ValueError` names what has no counterpart, or does not agree."
-    net = describe_keras(model)
+    net, tensors = keras_tensors(model)
     if verify:
-        _verify_keras(model, net)
+        _verify_keras(model, net, tensors)
     return net
 
 # %% ../nbs/api/networks.ipynb #26f327d9
