@@ -13,6 +13,7 @@ __all__ = ['PARTS', 'SEVERITIES', 'check_scores', 'check_labels', 'flag', 'False
 # %% ../nbs/07_anomaly.ipynb #d12c8063
 import csv
 import io
+import math
 import os
 import warnings
 from collections import Counter
@@ -132,29 +133,41 @@ def _percentile(scores, *, q, **_):
     return np.quantile(scores, q)
 
 
+def _pareto(beyond):
+    "Shape and scale of a generalised Pareto curve, by weighted averages (Hosking and Wallis 1987)."
+    n = len(beyond)
+    above = (n - np.arange(1, n + 1) + 0.35) / n  # share of the scores above each, the smallest first
+    mean, weighted = beyond.mean(), (np.sort(beyond) * above).mean()
+    shape = np.clip(2 - mean / (mean - 2 * weighted), -0.5, 0.5)
+    return shape, mean * (1 - shape)
+
+
 def _tail(scores, *, q, tail, **_):
     "The q-quantile of a generalised Pareto curve fitted to the largest scores (peaks over threshold)."
-    if not 0 < tail < 1:
-        raise ValueError(f"tail must be between 0 and 1; got {tail}")
+    if not 0 < tail < 1 or q == 1:
+        what = f"tail must be between 0 and 1; got {tail}" if q < 1 else "q must be below 1 for the tail; got 1"
+        raise ValueError(what)
     start = np.quantile(scores, 1 - tail)
     beyond = scores[scores > start] - start
-    if q <= 1 - tail or len(beyond) < 2 or np.ptp(beyond) == 0:
+    share = len(beyond) / len(scores)
+    if 1 - q >= share or len(beyond) < 2 or np.ptp(beyond) == 0:
         return np.quantile(scores, q)  # there is no tail to fit
-    shape, _, scale = stats.genpareto.fit(beyond, floc=0)
-    return start + stats.genpareto.ppf(1 - (1 - q) * len(scores) / len(beyond), shape, scale=scale)
+    shape, scale = _pareto(beyond)
+    return start + stats.genpareto.ppf(1 - (1 - q) / share, shape, scale=scale)
 
 # %% ../nbs/07_anomaly.ipynb #d1ce2c1d
 def cuts(
     scores: np.ndarray,  # (n,), finite
     labels: np.ndarray,  # (n,), bool; True is an anomaly
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # thresholds, hits and false alarms of each
-    "Every threshold that divides the scores otherwise than the one before, from all flagged to none."
-    values = np.unique(scores)
+    "Every threshold that divides the scores otherwise than the one before, from all flagged to none; sorts once."
+    values, place = np.unique(scores, return_inverse=True)
     middle = values[:-1] + np.diff(values) / 2
     middle = np.where(middle < values[1:], middle, values[:-1])  # neighbouring floats have nothing between them
     thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
-    hits = np.array([np.sum(scores[labels] > t) for t in thresholds])
-    alarms = np.array([np.sum(scores[~labels] > t) for t in thresholds])
+    at_value = np.bincount(place + len(values) * labels, minlength=2 * len(values)).reshape(2, -1)
+    passed = np.pad(np.cumsum(at_value, axis=1), ((0, 0), (1, 0)))  # scores at or below each threshold
+    alarms, hits = passed[:, -1:] - passed
     return thresholds, hits, alarms
 
 # %% ../nbs/07_anomaly.ipynb #f0c0b3c3
@@ -176,6 +189,11 @@ def _saving(hits, alarms, found, _normal, costs):
 _FROM_NORMAL = {"sigma": _sigma, "percentile": _percentile, "tail": _tail}
 _FROM_LABELS = {"f1": _f1, "youden": _youden, "cost": _saving}
 _FEW = 30  # normal scores below which a threshold comes with a warning
+
+
+def _needed(method, *, q=0.99, tail=0.1, **_):
+    "How many normal scores a rule needs: for the tail ten to fit to, and as many as one false alarm is expected in."
+    return max(_FEW, math.ceil(round(max(10 / tail, 1 / (1 - q)), 6))) if method == "tail" else _FEW
 
 # %% ../nbs/07_anomaly.ipynb #3989869f
 def _best_cut(scores, labels, method, costs):
@@ -219,11 +237,12 @@ def fit_threshold(
         normal = scores[~labels]
     else:
         threshold, normal = float(_FROM_NORMAL[method](scores, k=k, q=q, ddof=ddof, tail=tail)), scores
-    if len(normal) < _FEW:
+    needed = _needed(method, q=q, tail=tail)
+    if len(normal) < needed:
+        aim = f" by the tail rule at q = {q:g}" if method == "tail" else ""
         alarms = false_alarms(normal, threshold)
-        warnings.warn(
-            f"{len(normal)} normal scores are few for a threshold: {alarms}; have {_FEW} or more", stacklevel=2
-        )
+        text = f"{len(normal)} normal scores are few for a threshold{aim}: {alarms}; have {needed:,} or more"
+        warnings.warn(text, stacklevel=2)
     return threshold
 
 # %% ../nbs/07_anomaly.ipynb #4e8b4ed2
@@ -850,8 +869,9 @@ def moving_threshold(
             thresholds[i] = fit_threshold(recent[-window:], method, **options)
             if not (skip_flagged and scores[i] > thresholds[i]):
                 recent.append(scores[i])
-    if window < _FEW:
-        warnings.warn(f"a window of {window} scores is small for a threshold; have {_FEW} or more", stacklevel=2)
+    needed = _needed(method, **options)
+    if window < needed:
+        warnings.warn(f"a window of {window} scores is small for a threshold; have {needed:,} or more", stacklevel=2)
     return thresholds
 
 # %% ../nbs/07_anomaly.ipynb #be67a0e9

@@ -1,6 +1,7 @@
 """Thresholds, metrics, defects, scorers and the command that watches a folder, against second sources and bad input."""
 
 import csv
+import itertools
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +23,7 @@ from sklearn.metrics import f1_score, roc_curve
 from cnncourse import anomaly, datasets
 
 SOME = settings(max_examples=200, deadline=None, derandomize=True)
+FEW = settings(max_examples=60, deadline=None, derandomize=True)
 numbers = st.floats(-1e6, 1e6, allow_subnormal=False)
 RULES = ("sigma", "percentile", "tail")
 pytestmark = pytest.mark.filterwarnings("ignore:.*normal scores are few:UserWarning")
@@ -65,6 +67,102 @@ def test_rules_with_labels_beat_every_other_cut(pairs):
         got = anomaly.flag(scores, anomaly.fit_threshold(scores, "cost", labels=labels, costs=costs))
         paid = [costs[0] * f[~labels].sum() + costs[1] * (~f)[labels].sum() for f in (got, *tried)]
         assert paid[0] == min(paid)
+
+
+def best_cut_slowly(scores, labels, worth):
+    "Each cut tried and counted by itself; of equally good ones the highest."
+    values = np.unique(scores)
+    middle = [low + (high - low) / 2 for low, high in itertools.pairwise(values)]
+    middle = [m if m < high else low for m, low, high in zip(middle, values[:-1], values[1:], strict=True)]
+    cuts = [np.nextafter(values[0], -np.inf), *middle, values[-1]]
+    tried = [(worth((scores[labels] > t).sum(), (scores[~labels] > t).sum()), t) for t in cuts]
+    return max(tried)[1]
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=30), st.sampled_from([1.0, 1e-9]))
+def test_rules_with_labels_choose_what_the_slow_rule_does(pairs, unit):
+    scores, labels = np.array([s for s, _ in pairs]) * unit, np.array([y for _, y in pairs])
+    if labels.all() or not labels.any():
+        return
+    bad, good = labels.sum(), (~labels).sum()
+    rules = {
+        "f1": lambda hits, alarms: 2 * hits / (hits + alarms + bad),
+        "youden": lambda hits, alarms: hits / bad - alarms / good,
+        "cost": lambda hits, alarms: -(1 * alarms + 10 * (bad - hits)),
+    }
+    for method, worth in rules.items():
+        expected = best_cut_slowly(scores, labels, worth)
+        assert anomaly.fit_threshold(scores, method, labels=labels) == expected, method
+
+
+def test_a_whole_map_of_512_x_512_is_cut_by_every_rule_with_labels():
+    rng = np.random.default_rng(0)
+    labels = rng.random(512 * 512) < 0.02
+    scores = rng.normal(size=labels.size) + 3 * labels
+    alarms, recall, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    hits, false = recall * labels.sum(), alarms * (~labels).sum()
+    worth = {
+        "f1": 2 * hits / (hits + false + labels.sum()),
+        "youden": recall - alarms,
+        "cost": -(false + 10 * (labels.sum() - hits)),
+    }
+    for method, values in worth.items():  # a cut at scores >= value lies just below that value here
+        best = thresholds[np.argmax(values)]
+        below = scores[scores < best].max()
+        assert below <= anomaly.fit_threshold(scores, method, labels=labels) < best, method
+
+
+@FEW
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 300),
+    st.integers(-12, 12),
+    st.floats(-100, 100),
+    st.sampled_from(["sigma", "percentile", "tail", "f1", "youden", "cost"]),
+    st.sampled_from([0.9, 0.95, 0.99, 0.999]),
+    st.booleans(),
+)
+def test_a_threshold_is_free_of_the_unit_and_of_the_zero(seed, n, power, zero, method, q, ties):
+    rng = np.random.default_rng(seed)
+    scores = rng.gamma(2, size=n).round(1 if ties else 15)
+    options = {"labels": np.arange(n) < max(1, n // 10)} if method in ("f1", "youden", "cost") else {"q": q}
+    unit = 10.0**power
+    plain = anomaly.fit_threshold(scores, method, **options)
+    moved = anomaly.fit_threshold(scores * unit + zero * unit, method, **options)
+    assert moved / unit - zero == pytest.approx(plain, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1e-5, 1.0, 1e12])
+def test_the_tail_of_small_scores_stays_near_them(unit):
+    for seed in range(40):
+        scores = (np.random.default_rng(seed).standard_normal(300) + 5) * unit
+        found = anomaly.fit_threshold(scores, "tail", q=0.999)
+        assert np.quantile(scores, 0.95) < found < 2 * scores.max()
+
+
+@FEW
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.floats(0.5, 0.9999), st.floats(0.02, 0.9))
+def test_the_tail_of_few_or_tied_scores_is_a_number_not_far_above_them(seed, n, q, tail):
+    rng = np.random.default_rng(seed)
+    for scores in (rng.exponential(size=n), rng.integers(0, 3, n) * 1.0, np.maximum(rng.normal(size=n), 0)):
+        found = anomaly.fit_threshold(scores, "tail", q=q, tail=tail)
+        share, beyond = tail + 1 / n, scores.max() - scores.min()  # a shape of 1/2 and a scale of the largest reach
+        assert scores.min() <= found <= scores.max() + 2 * beyond * (share / (1 - q)) ** 0.5 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("q", "tail", "needed"), [(0.9, 0.1, 100), (0.99, 0.1, 100), (0.999, 0.1, 1000), (0.99, 0.02, 500)]
+)
+def test_the_tail_rule_says_how_many_scores_it_needs(q, tail, needed):
+    scores = np.random.default_rng(0).exponential(size=needed)
+    with pytest.warns(UserWarning, match=f"scores are few.*tail rule at q = {q:g}.*have {needed:,} or more"):
+        anomaly.fit_threshold(scores[1:], "tail", q=q, tail=tail)
+    with pytest.warns(UserWarning, match=f"window of 40 .*have {needed:,} or more"):
+        anomaly.moving_threshold(scores[:50], 40, "tail", q=q, tail=tail)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        anomaly.fit_threshold(scores, "tail", q=q, tail=tail)
 
 
 @pytest.mark.parametrize("shape", [-0.2, 0.0, 0.3])
