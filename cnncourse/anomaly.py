@@ -515,7 +515,7 @@ class Scorer:
             raise ValueError("this scorer has learnt nothing yet: call fit with normal pictures first")
         x = check_pictures(x, shape=self.shape_)
         maps = [self._score_map(x[i : i + 32]) for i in range(0, len(x), 32)]
-        return ndimage.gaussian_filter(np.concatenate(maps), (0, self.smoothing, self.smoothing)).astype(np.float32)
+        return ndimage.gaussian_filter(np.concatenate(maps), self.smoothing, axes=(-2, -1)).astype(np.float32)
 
     def score(self, x) -> np.ndarray:  # (n,)
         "One number a picture: the mean over the `top` largest pixels of its map."
@@ -1069,22 +1069,49 @@ def _good_pictures(good, out, size, most, seed):
 _PLACES = 4  # of scores and of the threshold, as they stand in the table
 
 
-def _score_and_peak(scorer, x):
-    "The score of each picture, and the largest number of its map (n, 2)."
+class _Views(FeatureDistance):
+    "Distance of features in three ways: texture with lines, texture alone, nearest surroundings."
+
+    top = 128  # of a map's pixels: smaller defects are looked for than the 246 of all scorers find
+
+    def _score_map(self, x):  # (n, 3, h, w)
+        texture, line, detail = (_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_)
+        return np.stack([(texture + line) / 2, texture, detail], axis=1)
+
+
+def _numbers(scorer, x):
+    "For each picture and view the score, and the largest number of the map: (n, views, 2)."
     maps = scorer.score_map(x)
-    return np.stack([image_scores(maps, scorer.top), maps.max(axis=(1, 2))], axis=1)
+    rows = maps.reshape(-1, *maps.shape[2:])
+    return np.stack([image_scores(rows, scorer.top), rows.max(axis=(1, 2))], axis=1).reshape(*maps.shape[:2], 2)
 
 
+@dataclass(frozen=True)
+class _Judge:
+    "What has been learnt, to judge pictures with."
+
+    scorer: Scorer
+    mean: np.ndarray  # (views,), of the scores of good pictures, each by a scorer that had not seen it
+    std: np.ndarray  # (views,)
+    start: np.ndarray  # (views,), the number above which a map is strange: hardly a good one reaches it
+
+    def scores(self, views):  # (n, views), one score of each view
+        "The score of each picture: the most standard deviations above the mean of the good ones."
+        return ((views - self.mean) / self.std).max(axis=-1).round(_PLACES)
+
+# %% ../nbs/07_anomaly.ipynb #c7b8060c
 def _learn(normal, good, seed):
-    "A fitted scorer; a score of each good picture by one that had not seen it; the number above which a map is strange."
+    "A judge, and a score of each good picture by a scorer that had not seen it."
     stride = 2 if max(normal.shape[2:]) <= 64 else 4
-    features = [partial(function, stride=stride) for function in (texture_features, detail_features)]
-    make = partial(FeatureDistance, features, bank=5000, seed=seed)
-    scores, peaks = cross_scores(make, normal, seed=seed, ask=_score_and_peak).T
-    scores = scores.round(_PLACES)
+    features = [partial(function, stride=stride) for function in (texture_features, line_features, detail_features)]
+    make = partial(_Views, features, seed=seed)
+    views, peaks = np.moveaxis(cross_scores(make, normal, seed=seed, ask=_numbers), -1, 0)
+    std = scale_or_one(views.std(axis=0), views.min(axis=0), views.max(axis=0))
+    judge = _Judge(make().fit(normal), views.mean(axis=0), std, np.quantile(peaks, 0.99, axis=0))
+    scores = judge.scores(views)
     if np.ptp(scores) == 0:
-        raise ValueError(f"the pictures in {as_text(good)} all have one score, {scores[0]:g}: no threshold fits")
-    return make().fit(normal), scores, float(np.quantile(peaks, 0.99))
+        raise ValueError(f"the pictures in {as_text(good)} all have one score: no threshold can be set")
+    return judge, scores
 
 # %% ../nbs/07_anomaly.ipynb #2dc373bd
 def _check_folders(folder, good, out):
@@ -1218,40 +1245,32 @@ def _remove_maps(out, names):
                     folder.rmdir()
 
 # %% ../nbs/07_anomaly.ipynb #896001a4
-@dataclass(frozen=True)
-class _Judge:
-    "What has been learnt, to judge pictures with."
-
-    scorer: Scorer
-    read: Callable  # of a path: the picture as the scorer wants it
-    wanted: tuple[int, int]  # height and width of the pictures as they are
-    threshold: float  # a score above it is an anomaly
-    start: float  # a number of a map above it is strange
-
-    def row(self, name, score_map):
-        "The row of a picture, and the number above which its map is painted."
-        score = round(float(image_scores(score_map[None], self.scorer.top)[0]), _PLACES)
-        verdict = "anomaly" if score > self.threshold else "normal"
-        place = np.unravel_index(score_map.argmax(), score_map.shape)
-        sizes = zip(place, self.wanted, score_map.shape, strict=True)
-        row, column = (int((at + 0.5) * whole / small) for at, whole, small in sizes)
-        about = {"file": name, "verdict": verdict, "score": score, "threshold": self.threshold}
-        about |= {"row": row, "column": column, "height": self.wanted[0], "width": self.wanted[1]}
-        about |= {"map": _map_of(name), "map_height": score_map.shape[0], "map_width": score_map.shape[1]}
-        return about, min(self.start, score) if verdict == "anomaly" else self.start
+def _judged(judge, maps, name, wanted, threshold):
+    "The row of a picture with `maps` (views, h, w), the map of the view that finds it strangest, and where paint starts."
+    views = image_scores(maps, judge.scorer.top)
+    score, view = float(judge.scores(views)), int(((views - judge.mean) / judge.std).argmax())
+    score_map, start = maps[view], judge.start[view]
+    place = np.unravel_index(score_map.argmax(), score_map.shape)
+    sizes = zip(place, wanted, score_map.shape, strict=True)
+    row, column = (int((at + 0.5) * whole / small) for at, whole, small in sizes)
+    verdict = "anomaly" if score > threshold else "normal"
+    about = {"file": name, "verdict": verdict, "score": score, "threshold": threshold, "row": row, "column": column}
+    about |= {"height": wanted[0], "width": wanted[1], "map": _map_of(name)}
+    about |= {"map_height": score_map.shape[0], "map_width": score_map.shape[1]}
+    return about, score_map, min(start, views[view]) if verdict == "anomaly" else start
 
 # %% ../nbs/07_anomaly.ipynb #01ab1a85
-def _inspect(folder, files, names, out, judge, progress):
+def _inspect(folder, files, names, out, read, judge, wanted, threshold, progress):
     "One row for each file; the error map of each is written as it comes."
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     done, mark = 0, PngInfo()
     mark.add_text("Software", _MARK)
-    for paths, pictures, unread in _blocks(folder, files, judge.read):
-        maps = judge.scorer.score_map(pictures) if pictures else []
-        for path, picture, score_map in zip(paths, pictures, maps, strict=True):
-            row, start = judge.row(names[path], score_map)
+    for paths, pictures, unread in _blocks(folder, files, read):
+        all_maps = judge.scorer.score_map(pictures) if pictures else []
+        for path, picture, maps in zip(paths, pictures, all_maps, strict=True):
+            row, score_map, start = _judged(judge, maps, names[path], wanted, threshold)
             image = Image.fromarray(_overlay(picture, score_map, start))
             _write_beside(out / row["map"], partial(image.save, format="PNG", pnginfo=mark))
             yield row
@@ -1286,10 +1305,10 @@ def watch(
     found, broken, _ = _readable(folder, files, wanted)
     if not found:
         raise ValueError(_nothing_to_inspect(folder, broken))
-    scorer, good_scores, start = _learn(normal, good, seed)
+    judge, good_scores = _learn(normal, good, seed)
     threshold = round(fit_threshold(good_scores, method, **options), _PLACES)
     rows = [_not_read(names[path], why) for path, why in (unread | broken).items()]
-    rows += _inspect(folder, list(found), names, out, _Judge(scorer, read, wanted, threshold, start), progress)
+    rows += _inspect(folder, list(found), names, out, read, judge, wanted, threshold, progress)
     _write_table(out / "watch.csv", rows)
     _remove_maps(out, old - {row.get("map") for row in rows})
     scores = {row["file"]: row["score"] for row in rows if "score" in row}
