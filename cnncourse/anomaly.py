@@ -105,7 +105,8 @@ class FalseAlarms:
 
     def __str__(self):
         span = f"{self.confidence:.0%} interval {self.low:.2%} to {self.high:.2%}"
-        return f"{self.count} of {self.n} normal scores above it, {self.rate:.2%} ({span})"
+        scores = "score" if self.n == 1 else "scores"
+        return f"{self.count} of {self.n} normal {scores} above it, {self.rate:.2%} ({span})"
 
 # %% ../nbs/07_anomaly.ipynb #3516ad7e
 def false_alarms(
@@ -244,7 +245,8 @@ def fit_threshold(
     if len(normal) < needed:
         aim = f" by the tail rule at q = {q:g}" if method == "tail" else ""
         alarms = false_alarms(normal, threshold)
-        text = f"{len(normal)} normal scores are few for a threshold{aim}: {alarms}; have {needed:,} or more"
+        count = "1 normal score is" if len(normal) == 1 else f"{len(normal)} normal scores are"
+        text = f"{count} few for a threshold{aim}: {alarms}; have {needed:,} or more"
         warnings.warn(text, stacklevel=2)
     return threshold
 
@@ -1097,7 +1099,7 @@ class _Judge:
 
     def scores(self, views):  # (n, views), one score of each view
         "The score of each picture: the most standard deviations above the mean of the good ones."
-        return ((views - self.mean) / self.std).max(axis=-1).round(_PLACES)
+        return ((np.asarray(views, np.float64) - self.mean) / self.std).max(axis=-1).round(_PLACES)
 
 # %% ../nbs/07_anomaly.ipynb #c7b8060c
 def _learn(normal, good, seed):
