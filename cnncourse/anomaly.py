@@ -1106,7 +1106,7 @@ def _learn(normal, good, seed):
     "A judge, and a score of each good picture by a scorer that had not seen it."
     stride = 2 if max(normal.shape[2:]) <= 64 else 4
     features = [partial(function, stride=stride) for function in (texture_features, line_features, detail_features)]
-    make = partial(_Views, features, seed=seed)
+    make = partial(_Views, features, bank=5000, seed=seed)
     views, peaks = np.moveaxis(cross_scores(make, normal, seed=seed, ask=_numbers), -1, 0)
     std = scale_or_one(views.std(axis=0), views.min(axis=0), views.max(axis=0))
     judge = _Judge(make().fit(normal), views.mean(axis=0), std, np.quantile(peaks, 0.99, axis=0))
