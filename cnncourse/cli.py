@@ -468,7 +468,7 @@ def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks part
         _say(f"    and {len(found.flagged) - 10} more")
     _say(f"Good pictures: {found.alarms}. So expect about {found.alarms.rate:.1%} false alarms.")
     for name, why in found.broken.items():
-        _say(f"Not read: {_printable(name)} {why}", style="yellow")
+        _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
     _say(f"Table: {_printable(str(found.table))}   Error maps: {_printable(str(found.table.parent / 'maps'))}")
 
 # %% ../nbs/api/cli.ipynb #28a069ea
