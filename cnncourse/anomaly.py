@@ -7,12 +7,14 @@ __all__ = ['PARTS', 'SEVERITIES', 'check_scores', 'check_labels', 'flag', 'False
            'cut_patches', 'draw_defect', 'Inspection', 'inspect_texture', 'auroc', 'pixel_auroc', 'region_overlap',
            'check_pictures', 'image_scores', 'Scorer', 'texture_features', 'line_features', 'FeatureDistance',
            'dense_autoencoder', 'conv_autoencoder', 'unet', 'add_noise', 'cell_masks', 'hide_cells', 'ssim_map',
-           'Reconstruction', 'candidates', 'measure', 'moving_threshold', 'picture_files', 'read_picture', 'read_mvtec',
-           'cross_scores', 'Watched', 'watch']
+           'Reconstruction', 'candidates', 'measure', 'moving_threshold', 'read_mvtec', 'cross_scores', 'Watched',
+           'detail_features', 'watch']
 
 # %% ../nbs/07_anomaly.ipynb #d12c8063
 import csv
+import hashlib
 import io
+import math
 import os
 import warnings
 from collections import Counter
@@ -20,7 +22,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from scipy import ndimage, stats
@@ -40,6 +42,8 @@ from cnncourse.networks import (
     to_keras,
     to_torch,
 )
+from .pictures import PictureError, list_pictures, picture_shape, read_mask, read_picture
+from .pictures import shown as as_text
 from .scaling import Standardizer, scale_or_one, to_unit
 from .training import fit, fit_keras, predict
 
@@ -101,7 +105,8 @@ class FalseAlarms:
 
     def __str__(self):
         span = f"{self.confidence:.0%} interval {self.low:.2%} to {self.high:.2%}"
-        return f"{self.count} of {self.n} normal scores above it, {self.rate:.2%} ({span})"
+        scores = "score" if self.n == 1 else "scores"
+        return f"{self.count} of {self.n} normal {scores} above it, {self.rate:.2%} ({span})"
 
 # %% ../nbs/07_anomaly.ipynb #3516ad7e
 def false_alarms(
@@ -132,29 +137,41 @@ def _percentile(scores, *, q, **_):
     return np.quantile(scores, q)
 
 
+def _pareto(beyond):
+    "Shape and scale of a generalised Pareto curve, by weighted averages (Hosking and Wallis 1987)."
+    n = len(beyond)
+    above = (n - np.arange(1, n + 1) + 0.35) / n  # share of the scores above each, the smallest first
+    mean, weighted = beyond.mean(), (np.sort(beyond) * above).mean()
+    shape = np.clip(2 - mean / (mean - 2 * weighted), -0.5, 0.5)
+    return shape, mean * (1 - shape)
+
+
 def _tail(scores, *, q, tail, **_):
     "The q-quantile of a generalised Pareto curve fitted to the largest scores (peaks over threshold)."
-    if not 0 < tail < 1:
-        raise ValueError(f"tail must be between 0 and 1; got {tail}")
+    if not 0 < tail < 1 or q == 1:
+        what = f"tail must be between 0 and 1; got {tail}" if q < 1 else "q must be below 1 for the tail; got 1"
+        raise ValueError(what)
     start = np.quantile(scores, 1 - tail)
     beyond = scores[scores > start] - start
-    if q <= 1 - tail or len(beyond) < 2 or np.ptp(beyond) == 0:
+    share = len(beyond) / len(scores)
+    if 1 - q >= share or len(beyond) < 2 or np.ptp(beyond) == 0:
         return np.quantile(scores, q)  # there is no tail to fit
-    shape, _, scale = stats.genpareto.fit(beyond, floc=0)
-    return start + stats.genpareto.ppf(1 - (1 - q) * len(scores) / len(beyond), shape, scale=scale)
+    shape, scale = _pareto(beyond)
+    return start + stats.genpareto.ppf(1 - (1 - q) / share, shape, scale=scale)
 
 # %% ../nbs/07_anomaly.ipynb #d1ce2c1d
 def cuts(
     scores: np.ndarray,  # (n,), finite
     labels: np.ndarray,  # (n,), bool; True is an anomaly
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # thresholds, hits and false alarms of each
-    "Every threshold that divides the scores otherwise than the one before, from all flagged to none."
-    values = np.unique(scores)
+    "Every threshold that divides the scores otherwise than the one before, from all flagged to none; sorts once."
+    values, place = np.unique(scores, return_inverse=True)
     middle = values[:-1] + np.diff(values) / 2
     middle = np.where(middle < values[1:], middle, values[:-1])  # neighbouring floats have nothing between them
     thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
-    hits = np.array([np.sum(scores[labels] > t) for t in thresholds])
-    alarms = np.array([np.sum(scores[~labels] > t) for t in thresholds])
+    at_value = np.bincount(place + len(values) * labels, minlength=2 * len(values)).reshape(2, -1)
+    passed = np.pad(np.cumsum(at_value, axis=1), ((0, 0), (1, 0)))  # scores at or below each threshold
+    alarms, hits = passed[:, -1:] - passed
     return thresholds, hits, alarms
 
 # %% ../nbs/07_anomaly.ipynb #f0c0b3c3
@@ -176,6 +193,11 @@ def _saving(hits, alarms, found, _normal, costs):
 _FROM_NORMAL = {"sigma": _sigma, "percentile": _percentile, "tail": _tail}
 _FROM_LABELS = {"f1": _f1, "youden": _youden, "cost": _saving}
 _FEW = 30  # normal scores below which a threshold comes with a warning
+
+
+def _needed(method, *, q=0.99, tail=0.1, **_):
+    "How many normal scores a rule needs: for the tail ten to fit to, and as many as one false alarm is expected in."
+    return max(_FEW, math.ceil(round(max(10 / tail, 1 / (1 - q)), 6))) if method == "tail" else _FEW
 
 # %% ../nbs/07_anomaly.ipynb #3989869f
 def _best_cut(scores, labels, method, costs):
@@ -219,11 +241,13 @@ def fit_threshold(
         normal = scores[~labels]
     else:
         threshold, normal = float(_FROM_NORMAL[method](scores, k=k, q=q, ddof=ddof, tail=tail)), scores
-    if len(normal) < _FEW:
+    needed = _needed(method, q=q, tail=tail)
+    if len(normal) < needed:
+        aim = f" by the tail rule at q = {q:g}" if method == "tail" else ""
         alarms = false_alarms(normal, threshold)
-        warnings.warn(
-            f"{len(normal)} normal scores are few for a threshold: {alarms}; have {_FEW} or more", stacklevel=2
-        )
+        count = "1 normal score is" if len(normal) == 1 else f"{len(normal)} normal scores are"
+        text = f"{count} few for a threshold{aim}: {alarms}; have {needed:,} or more"
+        warnings.warn(text, stacklevel=2)
     return threshold
 
 # %% ../nbs/07_anomaly.ipynb #4e8b4ed2
@@ -464,20 +488,20 @@ def check_pictures(
 # %% ../nbs/07_anomaly.ipynb #7b963385
 def image_scores(
     maps: np.ndarray,  # (n, h, w)
-    share: float = 0.06,  # of the pixels that count, the largest; at least one pixel does
+    top: int = 246,  # so many pixels count, the largest; all, where a map has fewer
 ) -> np.ndarray:  # (n,)
     "One score for each picture: the mean over the largest pixels of its map."
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1; got {share}")
+    if top < 1 or top != int(top):
+        raise ValueError(f"top must be a whole number of pixels, at least 1; got {top}")
     pixels = maps.reshape(len(maps), -1)
-    top = max(1, round(share * pixels.shape[1]))
+    top = min(int(top), pixels.shape[1])
     return np.partition(pixels, -top, axis=1)[:, -top:].mean(axis=1)
 
 
 class Scorer:
     "What all scorers share. A subclass has `_fit(normal)` and `_score_map(x)`, both on checked pictures."
 
-    share = 0.06  # of a map's pixels that make the picture's score
+    top = 246  # of a map's pixels make the picture's score, whatever its size: an area of about 16 x 16
     smoothing = 1.0  # of the map, standard deviation in pixels
 
     def fit(self, normal):
@@ -493,11 +517,11 @@ class Scorer:
             raise ValueError("this scorer has learnt nothing yet: call fit with normal pictures first")
         x = check_pictures(x, shape=self.shape_)
         maps = [self._score_map(x[i : i + 32]) for i in range(0, len(x), 32)]
-        return ndimage.gaussian_filter(np.concatenate(maps), (0, self.smoothing, self.smoothing)).astype(np.float32)
+        return ndimage.gaussian_filter(np.concatenate(maps), self.smoothing, axes=(-2, -1)).astype(np.float32)
 
     def score(self, x) -> np.ndarray:  # (n,)
-        "One number a picture: the mean over the largest `share` of its map."
-        return image_scores(self.score_map(x), self.share)
+        "One number a picture: the mean over the `top` largest pixels of its map."
+        return image_scores(self.score_map(x), self.top)
 
 # %% ../nbs/07_anomaly.ipynb #eed54d17
 def _blurred(x, sigma, order=(0, 0)):
@@ -822,7 +846,7 @@ def measure(
 ) -> dict[str, float]:
     "Image AUROC, pixel AUROC, per-region overlap, and the image AUROC of each kind of defect against all good pictures."
     maps, kinds = scorer.score_map(data.x_test), np.array(data.kinds)
-    scores = image_scores(maps, scorer.share)
+    scores = image_scores(maps, scorer.top)
     result = {"image": auroc(scores, data.y_test), "pixel": pixel_auroc(maps, data.masks)}
     result["region"] = region_overlap(maps, data.masks)
     for kind in sorted(set(data.kinds) - {"good"}):
@@ -850,45 +874,10 @@ def moving_threshold(
             thresholds[i] = fit_threshold(recent[-window:], method, **options)
             if not (skip_flagged and scores[i] > thresholds[i]):
                 recent.append(scores[i])
-    if window < _FEW:
-        warnings.warn(f"a window of {window} scores is small for a threshold; have {_FEW} or more", stacklevel=2)
+    needed = _needed(method, **options)
+    if window < needed:
+        warnings.warn(f"a window of {window} scores is small for a threshold; have {needed:,} or more", stacklevel=2)
     return thresholds
-
-# %% ../nbs/07_anomaly.ipynb #be67a0e9
-_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
-
-def picture_files(
-    folder: str | Path,
-) -> list[Path]:
-    "The files of a folder, and of the folders in it, whose names end as pictures do; sorted, nothing hidden."
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}")
-    files = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in _SUFFIXES and path.is_file())
-    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-
-
-def read_picture(
-    path: str | Path,
-    size: tuple[int, int] | None = None,  # (height, width) to bring it to; None: as it is
-    gray: bool = False,  # one channel instead of three
-) -> np.ndarray:  # (c, h, w), float32 from 0 to 1
-    "A picture from a file: upright, 8 or 16 bits a channel. `ValueError` names a file that cannot be read."
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-            image = image.convert("L" if gray else "RGB")
-            if size is not None and image.size != size[::-1]:
-                image = image.resize(size[::-1], Image.Resampling.LANCZOS)
-            values = np.asarray(image, np.float32) / 255
-    except Exception as error:  # a damaged file may make a decoder raise anything
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from None
-    return values[None] if gray else values.transpose(2, 0, 1)
 
 # %% ../nbs/07_anomaly.ipynb #e0a47a60
 def _mask_of(folder, picture, size, shape):
@@ -898,10 +887,23 @@ def _mask_of(folder, picture, size, shape):
         return np.zeros(shape, bool)
     path = folder / "ground_truth" / kind / f"{picture.stem}_mask.png"
     if not path.is_file():
-        raise ValueError(f"{picture} has no mask: {path} is missing")
-    return read_picture(path, size, gray=True)[0] > 0.5
+        raise ValueError(f"{as_text(picture)} has no mask: {as_text(path)} is missing")
+    found, wanted = picture_shape(path)[1:], picture_shape(picture)[1:]
+    if found != wanted:
+        sizes = f"is {found[1]}x{found[0]} pixels, its picture {wanted[1]}x{wanted[0]}"
+        raise ValueError(f"{as_text(path)} {sizes}: a mask must be as large as its picture")
+    return read_mask(path, size and shape, how="stretch")
 
 
+def _files_of(folder):
+    "The picture files of a folder; a warning tells of others."
+    files, unread = list_pictures(folder)
+    if unread:
+        path, why = next(iter(unread.items()))
+        warnings.warn(f"{len(unread)} not read in {as_text(folder)}; the first: {as_text(path)}: {why}", stacklevel=3)
+    return [folder / path for path in files]
+
+# %% ../nbs/07_anomaly.ipynb #82ce66c6
 def read_mvtec(
     folder: str | Path,  # one category: it holds train, test and ground_truth
     *,
@@ -911,11 +913,12 @@ def read_mvtec(
     seed: int = 0,  # chooses those
 ) -> Inspection:
     "Pictures of a folder that is laid out as MVTec AD, all in memory."
-    folder, read = Path(folder), partial(read_picture, size=size, gray=gray)
-    normal, tests = picture_files(folder / "train" / "good"), picture_files(folder / "test")
+    folder = Path(folder).expanduser()
+    read = partial(read_picture, size=size, how="stretch", gray=gray, dtype=np.float32)
+    normal, tests = _files_of(folder / "train" / "good"), _files_of(folder / "test")
     if len(normal) < 2 or not tests or not 0 < calibrate < 1:
         raise ValueError(
-            f"{folder} must hold 2 or more pictures in train/good and some in test, and calibrate a share; got {len(normal)}, {len(tests)} and {calibrate}"
+            f"{as_text(folder)} must hold 2 or more pictures in train/good and some in test, and calibrate a share; got {len(normal)}, {len(tests)} and {calibrate}"
         )
     order, aside = np.random.default_rng(seed).permutation(len(normal)), max(1, round(calibrate * len(normal)))
     x = check_pictures([read(normal[i]) for i in order], "train/good")
@@ -930,14 +933,14 @@ def cross_scores(
     normal: np.ndarray,  # (n, c, h, w), at least 4
     folds: int = 4,  # rounds
     seed: int = 0,  # divides them
-) -> np.ndarray:  # (n,)
+    ask: Callable = Scorer.score,  # what a fitted scorer is asked of pictures: one number each, or a row of them
+) -> np.ndarray:  # (n,), or (n, k)
     "A score for each normal picture, from a scorer that learnt from others only."
     if len(normal) < folds or folds < 2:
         raise ValueError(f"at least {max(folds, 2)} good pictures are needed to set a threshold; got {len(normal)}")
-    scores, fold = np.empty(len(normal)), np.random.default_rng(seed).permutation(len(normal)) % folds
-    for i in range(folds):
-        scores[fold == i] = make().fit(normal[fold != i]).score(normal[fold == i])
-    return scores
+    fold = np.random.default_rng(seed).permutation(len(normal)) % folds
+    scores = [ask(make().fit(normal[fold != i]), normal[fold == i]) for i in range(folds)]
+    return np.concatenate(scores)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
 
 # %% ../nbs/07_anomaly.ipynb #afe03604
 @dataclass(frozen=True)
@@ -960,7 +963,7 @@ class Watched:
 def _write_beside(path, write):
     "Call `write(file)` on a file beside `path`, then rename: there is the whole file or none."
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".watch.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
             write(file)
@@ -969,25 +972,30 @@ def _write_beside(path, write):
         beside.unlink(missing_ok=True)
 
 # %% ../nbs/07_anomaly.ipynb #d4726659
-def _readable(files, wanted):
-    "Size `(height, width)` and colour of the files that are pictures, by name; and why others are not."
-    from PIL import Image
+def _listed(folder, *others):
+    "The picture files of a folder but for those in `others`, and why the rest is not read: paths below it."
+    apart = {other.resolve() for other in others}
+    files, unread = list_pictures(folder)
+    here = {path for path in [*files, *unread] if not apart & {*(folder / path).resolve().parents}}
+    return [path for path in files if path in here], {path: why for path, why in unread.items() if path in here}
 
-    found, broken = {}, {}
+
+def _readable(folder, files, wanted=None):
+    "Size `(height, width)` and colour of the files that are pictures, by name; why others are not; the size of most."
+    found, unread = {}, {}
     for path in files:
         try:
-            with Image.open(path) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5  # the camera was held upright
-                found[path] = (image.size if turned else image.size[::-1], image.mode in ("1", "L", "I;16", "I;16B"))
-        except Exception as error:
-            broken[path] = f"cannot be read as a picture: {error}"
+            channels, *size = picture_shape(folder / path)
+            found[path] = tuple(size), channels == 1
+        except PictureError as error:
+            unread[path] = f"cannot be read as a picture: {error.reason}"
     if wanted is None and found:
         wanted = Counter(size for size, _ in found.values()).most_common(1)[0][0]
     for path, (size, _) in list(found.items()):
         if size != wanted:
-            broken[path] = f"is {size[1]}x{size[0]} pixels, but the good pictures are {wanted[1]}x{wanted[0]}"
+            unread[path] = f"is {size[1]}x{size[0]} pixels, but the good pictures are {wanted[1]}x{wanted[0]}"
             del found[path]
-    return found, broken, wanted
+    return found, unread, wanted
 
 
 def _shrunk(shape, most):
@@ -996,58 +1004,282 @@ def _shrunk(shape, most):
     return tuple(max(1, round(side * scale)) for side in shape)
 
 # %% ../nbs/07_anomaly.ipynb #cd8ab0cd
-def _blocks(files, read, size=32):
+def _blocks(folder, files, read, size=32):
     "Block by block, the files that can be read with their pictures; and those that cannot, with the reason."
     for i in range(0, len(files), size):
-        names, pictures, broken = [], [], {}
+        names, pictures, unread = [], [], {}
         for path in files[i : i + size]:
             try:
-                pictures.append(read(path))
+                pictures.append(read(folder / path))
                 names.append(path)
-            except ValueError as error:
-                broken[path] = str(error).removeprefix(f"{path} ")
-        yield names, pictures, broken
+            except PictureError as error:
+                unread[path] = f"cannot be read as a picture: {error.reason}"
+        yield names, pictures, unread
 
 
-def _overlay(picture, score_map, threshold):
-    "The picture, and beside it the same with what is strange in orange: RGB, (h, 2 w, 3), uint8."
+def _overlay(picture, score_map, start):
+    "The picture, and beside it the same with orange where the map is above `start`: RGB, (h, 2 w, 3), uint8."
     plain = np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0)
-    span = max(abs(threshold), 1.0)
-    strange = np.clip((score_map - threshold / 2) / span, 0, 1)[..., None] * 0.7
+    deep = 0.4 + 0.4 * np.clip((score_map - start) / max(abs(start), 1.0), 0, 1)
+    strange = np.where(score_map > start, deep, 0)[..., None]
     marked = (1 - strange) * plain + strange * np.array([0.90, 0.40, 0.0])
     return np.rint(np.concatenate([plain, marked], axis=1) * 255).astype(np.uint8)
 
+# %% ../nbs/07_anomaly.ipynb #9f909496
+def detail_features(
+    x: np.ndarray,  # (n, c, h, w), 0 to 1
+    stride: int = 2,  # describe every so many pixels
+) -> np.ndarray:  # (n, 4 c, h / stride, w / stride)
+    "Brightness, finest detail, steepness and contrast (three logarithms) in the nearest surroundings of each pixel."
+    detail = _blurred((x - _blurred(x, 0.7)) ** 2, 1.0)
+    steep = _blurred(_blurred(x, 0.8, (1, 0)) ** 2 + _blurred(x, 0.8, (0, 1)) ** 2, 1.0)
+    contrast = np.maximum(_blurred(x**2, 2.0) - _blurred(x, 2.0) ** 2, 0)
+    maps = [_blurred(x, 1.0), *(0.5 * np.log(energy + 1e-5) for energy in (detail, steep, contrast))]
+    return np.concatenate(maps, axis=1)[:, :, stride // 2 :: stride, stride // 2 :: stride]
+
 # %% ../nbs/07_anomaly.ipynb #8d730308
-def _learn(good, size, most, seed):
-    "A fitted scorer, a way to read pictures for it, cross-validated scores of the good ones, and what was wrong."
-    found, broken, wanted = _readable(picture_files(good), None)
-    if len(found) < 4:
-        why = f"; the first that cannot be used {next(iter(broken.values()))}" if broken else ""
+def _check_varied(normal, good):
+    "Refuse good pictures from which nothing can be learnt."
+    if (normal.min(axis=(2, 3)) == normal.max(axis=(2, 3))).all():
+        raise ValueError(f"the pictures in {as_text(good)} are all of one colour: nothing can be learnt from them")
+    if (normal == normal[0]).all():
         raise ValueError(
-            f"{good} must hold at least 4 pictures of good parts, best 50 or more; {len(found)} can be used{why}"
+            f"the pictures in {as_text(good)} are all the same: pictures of different good parts are needed"
         )
-    shape, gray = _shrunk(wanted, size), all(is_gray for _, is_gray in found.values())
+
+
+def _good_pictures(good, out, size, most, seed):
+    "Pictures to learn from, a way to read more like them, their own size, and what cannot be used."
+    files, unread = _listed(good, out)
+    found, broken, wanted = _readable(good, files)
+    broken |= unread
+    shape, gray = _shrunk(wanted, size) if found else None, all(is_gray for _, is_gray in found.values())
     chosen = np.random.default_rng(seed).permutation(len(found))[:most]
-    read, pictures = partial(read_picture, size=shape, gray=gray), []
-    for _, some, unread in _blocks([list(found)[i] for i in sorted(chosen)], read):
+    read, pictures = partial(read_picture, size=shape, how="stretch", gray=gray, dtype=np.float32), []
+    for _, some, unread in _blocks(good, [list(found)[i] for i in sorted(chosen)], read):
         pictures += some
         broken |= unread
-    stride = 2 if max(shape) <= 64 else 4
-    features = [partial(function, stride=stride) for function in (texture_features, line_features)]
-    make = partial(FeatureDistance, features, bank=5000, seed=seed)
-    normal = check_pictures(pictures, "the folder of good pictures")
-    return make().fit(normal), read, wanted, cross_scores(make, normal, seed=seed), broken
+    if len(pictures) < 4:
+        why = f"; the first that cannot be used {next(iter(broken.values()))}" if broken else ""
+        raise ValueError(
+            f"{as_text(good)} must hold at least 4 pictures of good parts, best 50 or more; {len(pictures)} can be used{why}"
+        )
+    _check_varied(normal := check_pictures(pictures, "the folder of good pictures"), good)
+    return normal, read, wanted, broken
+
+# %% ../nbs/07_anomaly.ipynb #e3f64c67
+_PLACES = 4  # of scores and of the threshold, as they stand in the table
 
 
+class _Views(FeatureDistance):
+    "Distance of features in three ways: texture with lines, texture alone, nearest surroundings."
+
+    top = 128  # of a map's pixels: smaller defects are looked for than the 246 of all scorers find
+
+    def _score_map(self, x):  # (n, 3, h, w)
+        texture, line, detail = (_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_)
+        return np.stack([(texture + line) / 2, texture, detail], axis=1)
+
+
+def _numbers(scorer, x):
+    "For each picture and view the score, and the largest number of the map: (n, views, 2)."
+    maps = scorer.score_map(x)
+    rows = maps.reshape(-1, *maps.shape[2:])
+    return np.stack([image_scores(rows, scorer.top), rows.max(axis=(1, 2))], axis=1).reshape(*maps.shape[:2], 2)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    "What has been learnt, to judge pictures with."
+
+    scorer: Scorer
+    mean: np.ndarray  # (views,), of the scores of good pictures, each by a scorer that had not seen it
+    std: np.ndarray  # (views,)
+    start: np.ndarray  # (views,), the number above which a map is strange: hardly a good one reaches it
+
+    def scores(self, views):  # (n, views), one score of each view
+        "The score of each picture: the most standard deviations above the mean of the good ones."
+        return ((np.asarray(views, np.float64) - self.mean) / self.std).max(axis=-1).round(_PLACES)
+
+# %% ../nbs/07_anomaly.ipynb #c7b8060c
+def _learn(normal, good, seed):
+    "A judge, and a score of each good picture by a scorer that had not seen it."
+    stride = 2 if max(normal.shape[2:]) <= 64 else 4
+    features = [partial(function, stride=stride) for function in (texture_features, line_features, detail_features)]
+    make = partial(_Views, features, bank=5000, seed=seed)
+    views, peaks = np.moveaxis(cross_scores(make, normal, seed=seed, ask=_numbers), -1, 0)
+    std = scale_or_one(views.std(axis=0), views.min(axis=0), views.max(axis=0))
+    judge = _Judge(make().fit(normal), views.mean(axis=0), std, np.quantile(peaks, 0.99, axis=0))
+    scores = judge.scores(views)
+    if np.ptp(scores) == 0:
+        raise ValueError(f"the pictures in {as_text(good)} all have one score: no threshold can be set")
+    return judge, scores
+
+# %% ../nbs/07_anomaly.ipynb #2dc373bd
 def _check_folders(folder, good, out):
-    "Refuse folders that are not there or that are the same."
+    "Refuse folders that are not there, or of which one would be taken for another."
     for path in (folder, good):
         if not path.is_dir():
-            raise ValueError(f"there is no folder {path}")
-    if folder.resolve() == good.resolve():
-        raise ValueError(f"the pictures to inspect and the good ones must be in two folders; both are {folder}")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; name a folder for the results")
+            raise ValueError(f"there is no folder {as_text(path)}")
+    here, known, there = (path.resolve() for path in (folder, good, out))
+    if here == known or known in here.parents:
+        both = f"both are {as_text(folder)}" if here == known else f"{as_text(folder)} lies in {as_text(good)}"
+        raise ValueError(f"the pictures to inspect and the good ones must be in two folders; {both}")
+    if there in (here, known) or there / "maps" in (here, *here.parents, known, *known.parents):
+        raise ValueError(f"the results need a folder of their own; in {as_text(out)} there are pictures to read")
+    for path in (out, out / "maps"):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{as_text(path)} is a file; name a folder for the results")
+
+
+def _check_options(method, size, options):
+    "Refuse a wrong rule or size before any work is done."
+    if size != int(size) or size < 16:
+        raise ValueError(f"size must be a whole number of pixels, at least 16; got {size}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # too few scores are said of the real ones
+        fit_threshold(np.arange(100.0), method, **options)
+
+
+def _nothing_to_inspect(folder, unread):
+    "The sentence for a folder without a picture that can be inspected."
+    first = next(iter(unread.values()), "")
+    return f"{as_text(folder)} holds no pictures to inspect" + f"; {len(unread)} not read, the first: {first}" * bool(
+        unread
+    )
+
+# %% ../nbs/07_anomaly.ipynb #8043579b
+_COLUMNS = (
+    "file", "verdict", "score", "threshold", "row", "column", "height", "width", "map", "map_height", "map_width", "note"
+)  # fmt: skip
+
+
+def _defused(text):
+    "A text that a spreadsheet shows, and does not take for a formula."
+    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+
+
+def _write_table(path, rows):
+    "The rows as CSV, by name; with the mark that tells a spreadsheet that it is UTF-8."
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, _COLUMNS)
+    table.writeheader()
+    for row in sorted(rows, key=lambda row: row["file"]):
+        table.writerow({column: _defused(value) for column, value in row.items()})
+    _write_beside(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
+
+
+def _not_read(name, why):
+    "The row of a file that was not scored."
+    return {"file": name, "verdict": "not read", "note": why}
+
+# %% ../nbs/07_anomaly.ipynb #579a94e5
+def _names(paths):
+    "A name for each path that can be printed and written, in one Unicode form; and no two alike."
+    names, taken = {}, set()
+    for path in paths:
+        name, form = as_text(path.as_posix()), 1
+        while name in taken:
+            form += 1
+            name = f"{as_text(path.as_posix())} ({form})"
+        names[path] = name
+        taken.add(name)
+    return names
+
+# %% ../nbs/07_anomaly.ipynb #f013e889
+_MARK = "cnncourse watch"  # in each map, so that a later run knows it again
+
+
+def _map_of(name):
+    "Where the map of a picture goes, below the folder for the results; parts too long for a file name are cut."
+    parts = []
+    for part in name.split("/"):
+        mark = hashlib.sha256(part.encode()).hexdigest()[:12]
+        parts.append(part if len(part.encode()) <= 200 else f"{part.encode()[:180].decode(errors='ignore')}-{mark}")
+    return f"maps/{'/'.join(parts)}.png"
+
+
+def _is_ours(path):
+    "Whether `watch` wrote this map."
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return image.info.get("Software") == _MARK
+    except (OSError, ValueError):
+        return False
+
+# %% ../nbs/07_anomaly.ipynb #9e780d6a
+def _foreign(path, what):
+    "The sentence for a file that is not ours to replace."
+    return f"{as_text(path)} is there already and is no {what} of watch: name another folder for the results"
+
+
+def _maps_in(table):
+    "The maps that a table of an earlier run names."
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if (rows.fieldnames or [])[:6] == [*_COLUMNS[:6]]:
+                return {row["map"] for row in rows if row.get("map")}
+    except (OSError, ValueError, csv.Error):
+        pass  # whatever it is, it is not ours
+    raise ValueError(_foreign(table, "table"))
+
+
+def _old_maps(out, names):
+    "The maps that the table of an earlier run names. `ValueError` where the table or a map there is not ours."
+    old = _maps_in(out / "watch.csv") if os.path.lexists(out / "watch.csv") else set()
+    for path in (_map_of(name) for name in names):
+        if path not in old and os.path.lexists(out / path) and not _is_ours(out / path):
+            raise ValueError(_foreign(out / path, "map"))
+    return old
+
+
+def _remove_maps(out, names):
+    "Remove maps of an earlier run, and folders that are empty then; nothing outside of the folder of maps."
+    for name in map(PurePosixPath, names):
+        path = out / name
+        if name.parts[0] == "maps" and ".." not in name.parts and path.is_file():
+            path.unlink()
+            for folder in path.parents[: len(name.parts) - 2]:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+# %% ../nbs/07_anomaly.ipynb #896001a4
+def _judged(judge, maps, name, wanted, threshold):
+    "The row of a picture with `maps` (views, h, w), the map of the view that finds it strangest, and where paint starts."
+    views = image_scores(maps, judge.scorer.top)
+    score, view = float(judge.scores(views)), int(((views - judge.mean) / judge.std).argmax())
+    score_map, start = maps[view], judge.start[view]
+    place = np.unravel_index(score_map.argmax(), score_map.shape)
+    sizes = zip(place, wanted, score_map.shape, strict=True)
+    row, column = (int((at + 0.5) * whole / small) for at, whole, small in sizes)
+    verdict = "anomaly" if score > threshold else "normal"
+    about = {"file": name, "verdict": verdict, "score": score, "threshold": threshold, "row": row, "column": column}
+    about |= {"height": wanted[0], "width": wanted[1], "map": _map_of(name)}
+    about |= {"map_height": score_map.shape[0], "map_width": score_map.shape[1]}
+    return about, score_map, min(start, views[view]) if verdict == "anomaly" else start
+
+# %% ../nbs/07_anomaly.ipynb #01ab1a85
+def _inspect(folder, files, names, out, read, judge, wanted, threshold, progress):
+    "One row for each file; the error map of each is written as it comes."
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    done, mark = 0, PngInfo()
+    mark.add_text("Software", _MARK)
+    for paths, pictures, unread in _blocks(folder, files, read):
+        all_maps = judge.scorer.score_map(pictures) if pictures else []
+        for path, picture, maps in zip(paths, pictures, all_maps, strict=True):
+            row, score_map, start = _judged(judge, maps, names[path], wanted, threshold)
+            image = Image.fromarray(_overlay(picture, score_map, start))
+            _write_beside(out / row["map"], partial(image.save, format="PNG", pnginfo=mark))
+            yield row
+        yield from (_not_read(names[path], why) for path, why in unread.items())
+        done += len(paths) + len(unread)
+        if progress:
+            progress(done, len(files))
 
 # %% ../nbs/07_anomaly.ipynb #a7574db9
 def watch(
@@ -1056,71 +1288,32 @@ def watch(
     out: str | Path,  # where watch.csv and maps/ go
     *,
     method: str = "percentile",  # "percentile", "sigma" or "tail", see `fit_threshold`
-    size: int = 256,  # longer side, in pixels, at which pictures are compared, at most
+    size: int = 320,  # longer side, in pixels, at which pictures are compared, at most
     most: int = 200,  # good pictures that are learnt from, at most: memory stays bounded
     seed: int = 0,
     progress: Callable | None = None,  # called with the pictures so far and in all
     **options,  # of the threshold: k, q, tail
 ) -> Watched:
     "Learn from a folder of good pictures, score another one, and write a table and a picture of each part's error map."
-    folder, good, out = Path(folder), Path(good), Path(out)
+    folder, good, out = (Path(path).expanduser() for path in (folder, good, out))
     _check_folders(folder, good, out)
-    fit_threshold(np.arange(100.0), method, **options)  # a wrong option shall be known at once
-    outside = [
-        path for path in picture_files(folder) if not {good.resolve(), out.resolve()} & set(path.resolve().parents)
-    ]
-    if not outside:
-        raise ValueError(f"{folder} holds no pictures to inspect")
-    scorer, read, wanted, good_scores, broken_good = _learn(good, size, most, seed)
-    threshold = fit_threshold(good_scores, method, **options)
-    found, broken, _ = _readable(outside, wanted)
+    _check_options(method, size, options)
+    files, unread = _listed(folder, good, out)
+    if not files:
+        raise ValueError(_nothing_to_inspect(folder, unread))
+    names = _names([*files, *unread])
+    old = _old_maps(out, [names[path] for path in files])
+    normal, read, wanted, broken_good = _good_pictures(good, out, size, most, seed)
+    found, broken, _ = _readable(folder, files, wanted)
     if not found:
-        raise ValueError(
-            f"none of the {len(outside)} pictures in {folder} can be inspected: the first {next(iter(broken.values()))}"
-        )
-    rows = [_row(path, folder, verdict="not read", note=why) for path, why in broken.items()]
-    rows += _inspect(list(found), folder, out, scorer, read, threshold, progress)
+        raise ValueError(_nothing_to_inspect(folder, broken))
+    judge, good_scores = _learn(normal, good, seed)
+    threshold = round(fit_threshold(good_scores, method, **options), _PLACES)
+    rows = [_not_read(names[path], why) for path, why in (unread | broken).items()]
+    rows += _inspect(folder, list(found), names, out, read, judge, wanted, threshold, progress)
     _write_table(out / "watch.csv", rows)
-    unread = {row["file"]: row["note"] for row in rows if row["verdict"] == "not read"}
-    scores = {row["file"]: row["score"] for row in rows if row["verdict"] != "not read"}
-    unread |= {str(path): why for path, why in broken_good.items()}
-    return Watched(scores, threshold, false_alarms(good_scores, threshold), unread, out / "watch.csv")
-
-# %% ../nbs/07_anomaly.ipynb #8043579b
-_COLUMNS = ("file", "verdict", "score", "threshold", "row", "column", "map", "note")
-
-
-def _write_table(path, rows):
-    "The rows as CSV, by name; with the mark that tells a spreadsheet that it is UTF-8."
-    text = io.StringIO(newline="")
-    table = csv.DictWriter(text, _COLUMNS)
-    table.writeheader()
-    table.writerows(sorted(rows, key=lambda row: row["file"]))
-    _write_beside(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
-
-
-def _row(path, folder, **values):
-    "A row of the table."
-    return {"file": path.relative_to(folder).as_posix(), **values}
-
-
-def _inspect(files, folder, out, scorer, read, threshold, progress):
-    "One row for each file; the error map of each is written as it comes."
-    from PIL import Image
-
-    done = 0
-    for names, pictures, broken in _blocks(files, read):
-        maps = scorer.score_map(pictures) if pictures else []
-        for path, picture, score_map in zip(names, pictures, maps, strict=True):
-            score = float(image_scores(score_map[None], scorer.share)[0])
-            image = Image.fromarray(_overlay(picture, score_map, threshold))
-            map_name = f"maps/{path.relative_to(folder).as_posix()}.png"
-            _write_beside(out / map_name, partial(image.save, format="PNG"))
-            row, column = map(int, np.unravel_index(score_map.argmax(), score_map.shape))
-            verdict = "anomaly" if score > threshold else "normal"
-            where = {"row": row, "column": column, "map": map_name}
-            yield _row(path, folder, verdict=verdict, score=score, threshold=threshold, **where)
-        yield from (_row(path, folder, verdict="not read", note=why) for path, why in broken.items())
-        done += len(names) + len(broken)
-        if progress:
-            progress(done, len(files))
+    _remove_maps(out, old - {row.get("map") for row in rows})
+    scores = {row["file"]: row["score"] for row in rows if "score" in row}
+    left_out = {row["file"]: row["note"] for row in rows if "note" in row}
+    left_out |= {as_text(good / path): why for path, why in broken_good.items()}
+    return Watched(scores, threshold, false_alarms(good_scores, threshold), left_out, out / "watch.csv")

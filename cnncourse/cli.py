@@ -562,20 +562,31 @@ def pretrain(
     _say(f"{right}, after {about['minutes']:.1f} minutes; the weights and their card: {folder}")
 
 # %% ../nbs/api/cli.ipynb #c99ba04a
+def _printable(name):  # of a file: what would move the cursor or break the line is written out
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
+
+
 def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks parts wants to know first
-    _say(
-        f"{len(found.flagged)} of {len(found.scores)} pictures are flagged: their score is above {found.threshold:.3f}."
-    )
+    n = len(found.scores)
+    which = f"{len(found.flagged)} of {n} pictures are" if n != 1 else f"{len(found.flagged)} of 1 picture is"
+    one = "its" if n == 1 or len(found.flagged) == 1 else "their"
+    _say(f"{which} flagged: {one} score is above {found.threshold:.3f}.")
     for name, score in list(found.flagged.items())[:10]:
-        _say(f"    {score:7.3f}  {name}")
+        _say(f"    {score:7.3f}  {_printable(name)}")
     if len(found.flagged) > 10:
         _say(f"    and {len(found.flagged) - 10} more")
     _say(f"Good pictures: {found.alarms}. So expect about {found.alarms.rate:.1%} false alarms.")
     for name, why in found.broken.items():
-        _say(f"Not read: {name} {why}", style="yellow")
-    _say(f"Table: {found.table}   Error maps: {found.table.parent / 'maps'}")
+        _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
+    _say(f"Table: {_printable(str(found.table))}   Error maps: {_printable(str(found.table.parent / 'maps'))}")
 
 # %% ../nbs/api/cli.ipynb #28a069ea
+_SIZE_HELP = (
+    "Longer side, in pixels, to which larger pictures are made smaller before they are compared. "
+    "A defect should be 10 pixels long there, or more: of 1600 pixels, 50."
+)
+
+
 @app.command()
 def watch(
     folder: Annotated[Path, typer.Argument(help="Pictures to inspect.")],
@@ -586,7 +597,7 @@ def watch(
     method: Annotated[str, typer.Option(help="Rule for the threshold: percentile, sigma or tail.")] = "percentile",
     q: Annotated[float, typer.Option(help="percentile, tail: share of good pictures that shall pass.")] = 0.99,
     k: Annotated[float, typer.Option(help="sigma: standard deviations above the mean.")] = 3.0,
-    size: Annotated[int, typer.Option(min=16, help="Longer side at which pictures are compared, at most.")] = 256,
+    size: Annotated[int, typer.Option(min=16, help=_SIZE_HELP)] = 320,
 ):
     "Learn from pictures of good parts, then find what is unlike them in FOLDER, and show where."
     from cnncourse import anomaly
@@ -597,7 +608,7 @@ def watch(
             warnings.simplefilter("always", UserWarning)
             found = anomaly.watch(folder, good, out, method=method, q=q, k=k, size=size, progress=advance)
     except ValueError as error:
-        raise runs.UsageError(f"{error}.") from None
+        raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
     for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
         _say(f"Careful: {text}.", style="yellow")
     _tell_watched(found)

@@ -443,7 +443,7 @@ def _(x, redrawn, top):
     from cnncourse.anomaly import image_scores
 
     maps = np.square(redrawn - x).mean(1)
-    return image_scores(maps, share=top / maps[0].size)
+    return image_scores(maps, top)
 
 
 @q.right
