@@ -77,7 +77,7 @@ const weigh = async ({ hit, kind, score }, words) => {
   const rows = rowsWith(data, words).sort((a, b) => b.named - a.named || a.title.length - b.title.length);
   const headed = data.sub_results.filter((place) => place.anchor && holds(place.title, words));
   const others = data.sub_results.filter((place) => !headed.includes(place)).sort((a, b) => b.locations.length - a.locations.length);
-  const merit = (holds(data.meta.title, words) ? 4 : 1) * (headed.length ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
+  const merit = (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
   return { kind, title: data.meta.title, score: score * merit, places: rows.length ? rows.slice(0, 4) : [...headed, ...others].slice(0, 3) };
 };
 
@@ -136,6 +136,7 @@ document.addEventListener("keydown", (event) => {
   if (wanted && !dialog.open) { event.preventDefault(); openSearch(); }
 });
 dialog.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") { event.preventDefault(); dialog.close(); } // at once: a search field would only be emptied
   if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
   const stops = [query, ...results.querySelectorAll("a")];
   const next = stops[stops.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1)];

@@ -936,6 +936,7 @@ def tidy(
     styles = dict.fromkeys(found.strip() for found in re.findall(r"<style\b[^>]*>(.*?)</style>", main, re.DOTALL))
     main = re.sub(r"<style\b[^>]*>.*?</style>\s*", "", main, flags=re.DOTALL)
     main = re.sub(r"<th\b([^>]*)>\s*</th>", lambda m: f"<td{re.sub(' scope=.[a-z]*.', '', m[1])}></td>", main)
+    main = re.sub(r'(<t[dh]\b[^>]*?) halign="[a-z]*"', r"\1", main)  # pandas' own, no longer HTML
     main = ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main)
     return main, "<style>\n" + "\n".join(styles) + "\n</style>" if styles else ""
 
