@@ -12,9 +12,9 @@ __all__ = ['DEFINITIONS', 'IMAGES', 'WIDGET', 'SIZED_FRACTION', 'ROW_ANCHOR', 'N
            'stage', 'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html',
            'neighbours_html', 'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc',
            'choose_builder', 'Origin', 'read_origin', 'actions_html', 'first_picture', 'head_html', 'tidy',
-           'mark_hangul', 'kind_of', 'page_parts', 'frame_page', 'write_extras', 'frame_pages', 'mend_link',
-           'mend_links', 'references', 'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark', 'swap',
-           'finish', 'build', 'make_server', 'serve']
+           'mark_hangul', 'kind_of', 'page_parts', 'read_frame', 'fill', 'frame_page', 'write_extras', 'frame_pages',
+           'mend_link', 'mend_links', 'references', 'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark',
+           'swap', 'finish', 'build', 'make_server', 'serve']
 
 # %% ../nbs/api/site.ipynb #13fa5f8f
 import ast
@@ -982,6 +982,30 @@ def page_parts(
         raise SiteError("expected <title> and <main> in a page; look at assets/content.html")
     return html.unescape(title[1].strip()), html.unescape(description[1]) if description else "", main[1].strip()
 
+# %% ../nbs/api/site.ipynb #6e301539
+def read_frame(
+    folder: Path,  # staging folder
+    name: str,  # a file of `assets`
+) -> Template:
+    "A file of the frame, with places `${name}` to fill in."
+    try:
+        return Template((Path(folder) / "assets" / name).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError(f"assets/{name} cannot be read ({error}): it is the frame of the pages") from error
+
+
+def fill(
+    frame: Template,  # a file of the frame
+    name: str,  # its name, for the message
+    **values: str,  # what stands in its places
+) -> str:
+    "The frame with its places filled in."
+    try:
+        return frame.substitute(values)
+    except (KeyError, ValueError) as error:
+        known = ", ".join(f"${{{value}}}" for value in values)
+        raise SiteError(f"assets/{name} has a place that nothing fills ({error}); these are known: {known}") from error
+
 # %% ../nbs/api/site.ipynb #a5e7bf63
 def frame_page(
     frame: Template,  # `assets/page.html`
@@ -994,7 +1018,9 @@ def frame_page(
     page, entries = page_path(path), config["website"]["sidebar"]["contents"]
     title, description, main = page_parts(text)
     main, styles = tidy(main)
-    framed = frame.substitute(
+    framed = fill(
+        frame,
+        "page.html",
         lang=config["lang"],
         site=html.escape(config["website"]["title"]),
         title=html.escape(title),
@@ -1014,15 +1040,16 @@ def frame_page(
 
 # %% ../nbs/api/site.ipynb #f3d9a03f
 def write_extras(
-    out: Path,  # the site
-    pages: list[str],  # its pages
-    config: dict,  # the staged `_quarto.yml`
-    origin: Origin,  # where the course stands
-    lost: Template,  # `assets/404.html`
+    course: Path,  # the course's top folder
+    folder: Path,  # staging folder
+    out: Path,  # the site, checked: the page for lost visitors alone must know where on its host the site stands
 ):
     "Write `404.html`, `sitemap.xml` and `robots.txt`."
-    entries = config["website"]["sidebar"]["contents"]
-    told = lost.substitute(
+    config, origin = read_config(folder), read_origin(read_settings(course))
+    entries, pages = config["website"]["sidebar"]["contents"], map(page_path, site_pages(folder, config))
+    told = fill(
+        read_frame(folder, "404.html"),
+        "404.html",
         lang=config["lang"],
         site=html.escape(config["website"]["title"]),
         base=html.escape(urlsplit(origin.site).path),
@@ -1043,16 +1070,14 @@ def frame_pages(
 ):
     "Put the frame round every page, the notebooks and the search index beside them."
     config, origin = read_config(folder), read_origin(read_settings(course))
-    frame, lost = (Template((folder / f"assets/{name}.html").read_text(encoding="utf-8")) for name in ("page", "404"))
+    frame = read_frame(folder, "page.html")
     shutil.copytree(
         folder / "assets", out / "assets", ignore=shutil.ignore_patterns("*.html", "*.lua"), dirs_exist_ok=True
     )
-    paths = site_pages(folder, config)
-    for path in paths:
+    for path in site_pages(folder, config):
         page = out / page_path(path)
         page.write_text(frame_page(frame, page.read_text(encoding="utf-8"), path, config, origin), encoding="utf-8")
         shutil.copy(Path(course) / path, out / path)
-    write_extras(out, [page_path(path) for path in paths], config, origin, lost)
     command = [sys.executable, "-m", "pagefind", "--silent", "--exclude-selectors", "pre, annotation", "--site", out]
     run_tool(command, folder, "pagefind")
 
@@ -1336,6 +1361,7 @@ def build(
         remarks += render(course, work / "course", work / "new")
         frame_pages(course, work / "course", work / "new")
         finish(course, work / "new", page_path(in_order(entries)[0]["href"]), remarks)
+        write_extras(course, work / "course", work / "new")
         pages = len(site_pages(course, read_config(course)))
         (work / "new" / MARK).write_text(json.dumps({"key": key, "builder": builder, "pages": pages}))
         swap(work / "new", out)
