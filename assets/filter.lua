@@ -31,7 +31,7 @@ local function tag_numbers(header)
 end
 
 local function box(tbl)
-  return pandoc.Div({ tbl }, { class = "table-box", tabindex = "0", role = "region", ["aria-label"] = "Table" })
+  return pandoc.Div({ tbl }, { class = "table-box" })
 end
 
 -- A picture in the text has its text alternative in the brackets. Quarto makes a caption of that and leaves no alternative.

@@ -1,4 +1,5 @@
-// What the pandoc-built pages do: colours, menu, search, copying code, and where the reader is. Every page works without it, search aside.
+// What the pages do: colours, menu, search, copying code, and where the reader is. Without scripts the buttons are gone, the list of pages
+// stands below the text, and all but search works.
 // A plain script, not a module: a page opened as a file may load no modules.
 
 const page = document.documentElement;
@@ -29,29 +30,105 @@ const side = document.querySelector(".side");
 const here = side.querySelector("[aria-current]");
 if (here) side.scrollTop = here.offsetTop - side.clientHeight / 2;
 
-// Search: Pagefind's own box in a dialog, fetched when first asked for.
+// Search: Pagefind's index, fetched when first asked for, in an order of our own. A page whose headings hold the words comes first, the lessons
+// come before the library, and a word of the glossary leads to its row.
 const dialog = document.querySelector("dialog.search");
 const searchButton = document.querySelector(".search-button");
-const bundle = searchButton.dataset.bundle;
-let search;
-const loadSearch = () => new Promise((resolve, reject) => {
-  const style = Object.assign(document.createElement("link"), { rel: "stylesheet", href: `${bundle}pagefind-ui.css` });
-  const script = Object.assign(document.createElement("script"), { src: `${bundle}pagefind-ui.js`, onload: resolve, onerror: reject });
-  document.head.append(style, script);
-}).then(() => new window.PagefindUI({ element: "#search", showSubResults: true, showImages: false, resetStyles: false }));
+const query = dialog.querySelector("input");
+const found = dialog.querySelector(".found");
+const results = dialog.querySelector(".results");
+const kinds = { lesson: 1, about: 0.7, library: 0.25 };
+const small = new Set(("a an and are as at be by can do does for from how i in into is it its many me much my of on or s than that the "
+  + "this to versus vs what when where which why will with you").split(" "));
+const wordsIn = (text) => text.normalize("NFC").toLowerCase().match(/[\p{L}\p{N}×]+/gu) ?? [];
+const holds = (text, words) => {
+  const said = wordsIn(text);
+  return words.every((word) => said.some((other) => other.startsWith(word.replace(/(?<=...)s$/, ""))));
+};
+
+// The pages with every word or, where no page has them all, with as many as can be; of each its score and how to load it.
+const pagesWith = async (index, words) => {
+  const pages = new Map();
+  const add = async (text) => {
+    for (const [kind, weight] of Object.entries(kinds)) {
+      for (const hit of (await index.search(text, { filters: { kind } })).results) {
+        pages.set(hit.id, { hit, kind, score: (pages.get(hit.id)?.score ?? 0) + hit.score * weight });
+      }
+    }
+  };
+  await add(words.join(" "));
+  if (!pages.size && words.length > 1) for (const word of words) await add(word);
+  return [...pages.values()].sort((a, b) => b.score - a.score).slice(0, 8);
+};
+
+// Rows of a table that have an address of their own, such as the words of the glossary, and that hold the words.
+const rowsWith = (data, words) => {
+  const text = data.raw_content.split(/\s+/);
+  return data.anchors.flatMap((anchor, i) => {
+    const [title, ...rest] = text.slice(anchor.location, data.anchors[i + 1]?.location).join(" ").split(/\. /);
+    if (anchor.element !== "tr" || !holds([title, ...rest].join(" "), words)) return [];
+    return [{ title, url: `${data.url}#${anchor.id}`, said: rest.join(" · "), named: holds(title, words) || holds(rest[0] ?? "", words) }];
+  });
+};
+
+// The best places of a page, and how good the page is with what its headings say.
+const weigh = async ({ hit, kind, score }, words) => {
+  const data = await hit.data();
+  const rows = rowsWith(data, words).sort((a, b) => b.named - a.named || a.title.length - b.title.length);
+  const headed = data.sub_results.filter((place) => place.anchor && holds(place.title, words));
+  const others = data.sub_results.filter((place) => !headed.includes(place)).sort((a, b) => b.locations.length - a.locations.length);
+  const merit = (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
+  return { kind, title: data.meta.title, score: score * merit, places: rows.length ? rows.slice(0, 4) : [...headed, ...others].slice(0, 3) };
+};
+
+const element = (name, properties, ...inside) => {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...inside);
+  return made;
+};
+const shown = ({ kind, title, places }) => element("li", {},
+  element("p", { className: "page" }, title, ...(kind === "library" ? [" (library)"] : [])),
+  ...places.flatMap((place) => [
+    element("a", { href: place.url, textContent: place.title }),
+    element("p", { className: "excerpt", ...(place.excerpt ? { innerHTML: place.excerpt } : { textContent: place.said }) }),
+  ]));
+
+let index;
+const loadIndex = async () => {
+  if (location.protocol === "file:") throw new Error("a page opened as a file cannot read the index");
+  const pagefind = await import(new URL(`${searchButton.dataset.bundle}pagefind.js`, document.baseURI));
+  await pagefind.init();
+  return pagefind;
+};
+const search = async () => {
+  const asked = query.value.trim();
+  const all = wordsIn(asked), words = all.filter((word) => !small.has(word));
+  let pages = [];
+  if (all.length) {
+    const wanted = words.length ? words : all;
+    pages = await Promise.all((await pagesWith(await index, wanted)).map((page) => weigh(page, wanted)));
+    pages.sort((a, b) => b.score - a.score);
+  }
+  if (asked !== query.value.trim()) return; // the reader has typed on
+  results.replaceChildren(...pages.map(shown));
+  found.textContent = !asked ? "" : pages.length === 1 ? "1 page" : `${pages.length || "No"} pages`;
+};
 const openSearch = async () => {
   dialog.showModal();
+  query.select();
   try {
-    if (location.protocol === "file:") throw new Error("a page opened as a file cannot read the index");
-    await (search ??= loadSearch());
-    dialog.querySelector("input").focus();
+    await (index ??= loadIndex());
+    await search();
   } catch {
-    document.getElementById("search").textContent = "Search needs the site to be served: run cnncourse site --serve.";
+    found.textContent = "Search needs the site to be served: run cnncourse site --serve.";
   }
 };
 searchButton.addEventListener("click", openSearch);
+let wait;
+query.addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(search, 120); });
+dialog.addEventListener("submit", (event) => { event.preventDefault(); results.querySelector("a")?.click(); });
 dialog.addEventListener("click", (event) => {
-  if (event.target === dialog || event.target.closest("a")) dialog.close();
+  if (event.target === dialog || event.target.closest("a, .close")) dialog.close();
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, textarea, select, [contenteditable]");
@@ -59,8 +136,9 @@ document.addEventListener("keydown", (event) => {
   if (wanted && !dialog.open) { event.preventDefault(); openSearch(); }
 });
 dialog.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") { event.preventDefault(); dialog.close(); } // at once: a search field would only be emptied
   if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
-  const stops = [...dialog.querySelectorAll("input, a.pagefind-ui__result-link")];
+  const stops = [query, ...results.querySelectorAll("a")];
   const next = stops[stops.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1)];
   if (next) { event.preventDefault(); next.focus(); }
 });
@@ -76,10 +154,17 @@ for (const code of document.querySelectorAll("div.sourceCode")) {
   code.append(button);
 }
 
-// What scrolls sideways must be within reach of the keyboard.
-for (const box of document.querySelectorAll("pre, .cell-output-display")) {
-  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-}
+// What scrolls sideways must be within reach of the keyboard, and what does not scroll need not be.
+const scrollers = document.querySelectorAll('main :is(pre, .cell-output-display, .table-box, p:has(> math[display="block"]))');
+const reach = () => {
+  for (const box of scrollers) {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }
+};
+reach();
+addEventListener("resize", reach);
+document.addEventListener("toggle", reach, true);
 
 // The heading the reader is at, in the list of the page's contents.
 const links = new Map([...document.querySelectorAll(".toc a")].map((link) => [decodeURIComponent(link.hash.slice(1)), link]));

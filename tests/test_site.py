@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from html import unescape
 from pathlib import Path
 
@@ -24,12 +25,30 @@ from conftest import needs_browser, needs_quarto
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cnncourse import runs, site
-from cnncourse.site import SiteError, build, build_key, check_links, make_server, serve
+from cnncourse.figures import Player
+from cnncourse.site import Site, SiteError, build, build_key, check_links, make_server, serve
 
 TOP = Path(__file__).parent.parent
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 
 builders = pytest.mark.parametrize("builder", ["pandoc", pytest.param("quarto", marks=needs_quarto)])
+
+# What must hold for every page, whatever it says: of the small course by both builders, and of the site that is about to be published.
+PAGES = [
+    f"nbs/{name}.html" for name in ("index", "glossary", "scaling", "pooling", "api/tables")
+]  # in the sidebar's order
+PUBLISHED = Path(os.environ["CNNCOURSE_SITE"]).resolve() if "CNNCOURSE_SITE" in os.environ else None
+SITES = {"pandoc": PAGES, "quarto": PAGES}
+if PUBLISHED:
+    SITES["published"] = sorted(page.relative_to(PUBLISHED).as_posix() for page in PUBLISHED.glob("nbs/**/*.html"))
+every_page = pytest.mark.parametrize(
+    "builder, path",
+    [
+        pytest.param(name, page, marks=[needs_quarto] if name == "quarto" else [])
+        for name, pages in SITES.items()
+        for page in [*pages, "404.html"]
+    ],
+)
 
 SETTINGS = """[DEFAULT]
 lib_name = tinylib
@@ -57,6 +76,14 @@ LIBRARY = """def double(
     "Twice `x`."
     return 2 * x
 """
+
+PANDAS = """<div><style scoped>
+    .dataframe thead th { text-align: right; }
+</style>
+<table border="1" class="dataframe"><thead><tr><th></th><th colspan="30" halign="left">a</th></tr></thead><tbody>
+"""
+
+PLAYER = Player("<p>It moves.</p>", [{"taps": [], "text": f"picture {i}", "frame": ""} for i in range(3)], "A player")
 
 HOME = [
     new_markdown_cell(
@@ -89,7 +116,7 @@ LESSON = [
             new_output(
                 "execute_result",
                 data={
-                    "text/html": '<table class="dataframe"><tr>' + "<td>123456789</td>" * 30 + "</tr></table>",
+                    "text/html": PANDAS + "<tr><th>0</th>" + "<td>123456789</td>" * 30 + "</tr></tbody></table></div>",
                     "text/plain": "t",
                 },
                 execution_count=1,
@@ -107,29 +134,53 @@ LESSON = [
             )
         ],
     ),
-    new_code_cell("long_line = '" + "wide " * 60 + "'"),
+    new_code_cell("# depends: *.csv\nlong_line = '" + "wide " * 60 + "'"),
+    new_markdown_cell("$$" + " + ".join(f"x_{{{i}}}" for i in range(60)) + "$$"),
+    new_code_cell(
+        "Player(...)", outputs=[new_output("display_data", data={"text/html": PLAYER._repr_html_(), "text/plain": "p"})]
+    ),
 ]
 
 POOLING = [
     new_markdown_cell("# Pooling\n\n> Fewer numbers."),
     new_markdown_cell(
-        "## Stride and size [T3.2]\n\nThe word 합성곱 and the word quokka.\n\n| a | b |\n|---|---|\n"
+        "## Stride and size [T3.2]\n\nThe word 합성곱, the word quokka and `some_code`.\n\n| a | b |\n|---|---|\n"
         + "| "
         + "wide " * 50
         + "| 2 |"
     ),
 ]
 
+WORDS = [
+    new_markdown_cell("# Words\n\n> In English and Korean."),
+    new_code_cell(
+        "rows",
+        outputs=[
+            new_output(
+                "display_data",
+                data={
+                    "text/markdown": "| English | Korean | Meaning |\n|:--|:--|:--|\n"
+                    '| <span id="pooling"></span>**pooling** | 풀링 | Many numbers become one. |\n'
+                    '| <span id="max-pooling"></span>**max pooling** | 최대 풀링 | Pooling by the largest. |',
+                    "text/plain": "rows",
+                },
+            )
+        ],
+    ),
+]
+
 TABLES = [
     new_markdown_cell("# Tables\n\n> A module of the library."),
+    new_markdown_cell("## Quokka\n\n" + "A quokka is no number. " * 5),
     new_code_cell("#| default_exp tables"),
     new_code_cell("#| export\n" + LIBRARY),
 ]
 
 
 def write_course(folder):
-    "A course of four pages, executed, with the real assets and configuration."
-    for name, cells in {"index": HOME, "01_scaling": LESSON, "02_pooling": POOLING, "api/tables": TABLES}.items():
+    "A course of five pages, executed, with the real assets and configuration."
+    pages = {"index": HOME, "glossary": WORDS, "01_scaling": LESSON, "02_pooling": POOLING, "api/tables": TABLES}
+    for name, cells in pages.items():
         write(folder, f"nbs/{name}.ipynb", cells)
     runs.remember(folder, {"02_pooling": runs.Record("", "", 1.0, 1, 1, "", {"seed": 5, "name": "a `b`"})})
     (folder / "nbs/pixel.png").write_bytes(base64.b64decode(PNG))
@@ -139,9 +190,7 @@ def write_course(folder):
     (folder / "tinylib/tables.py").write_text(LIBRARY)
     shutil.copytree(TOP / "assets", folder / "assets")
     config = (TOP / "_quarto.yml").read_text()
-    for page in ("curriculum", "glossary"):
-        config = config.replace(f"          - nbs/{page}.ipynb\n", "")
-    (folder / "_quarto.yml").write_text(config)
+    (folder / "_quarto.yml").write_text(config.replace("          - nbs/curriculum.ipynb\n", ""))
     return folder
 
 
@@ -173,7 +222,9 @@ def attempt(course, builder):
 
 
 def built(course, builder):
-    "The small course's site, built once."
+    "The small course's site, built once; or the site that is about to be published."
+    if builder == "published":
+        return Site(PUBLISHED, builder, "", len(SITES[builder]), 0.0)
     made = attempt(course, builder)
     assert not isinstance(made, SiteError), made
     return made
@@ -204,25 +255,23 @@ def quiet(course, **options):
 @builders
 def test_every_notebook_becomes_a_page(tiny, builder):
     made = built(tiny, builder)
-    pages = ["index.html", "nbs/index.html", "nbs/scaling.html", "nbs/pooling.html", "nbs/api/tables.html"]
-    assert [page for page in pages if not (made.folder / page).exists()] == []
-    assert (made.builder, made.pages, made.problems) == (builder, 4, [])
+    assert [page for page in ["index.html", *PAGES] if not (made.folder / page).exists()] == []
+    assert (made.builder, made.pages, made.problems) == (builder, len(PAGES), [])
     assert 'url=nbs/index.html"' in text_of(made, "index.html")
 
 
 @builders
 def test_sidebar_goes_by_week(tiny, builder):
     text = re.sub(r"<[^>]*>|\s+", " ", text_of(built(tiny, builder), "nbs/scaling.html"))
-    shown = re.findall(r"Start|Home|The eight weeks|1 · Scaling|2 · Pooling|Beyond|The library|Tables", text)
-    order = ["Start", "Home", "The eight weeks", "1 · Scaling", "2 · Pooling", "The library", "Tables"]
+    shown = re.findall(r"Start|Home|Words|The eight weeks|1 · Scaling|2 · Pooling|Beyond|The library|Tables", text)
+    order = ["Start", "Home", "Words", "The eight weeks", "1 · Scaling", "2 · Pooling", "The library", "Tables"]
     assert shown[shown.index("Start") :][: len(order)] == order and "Beyond" not in shown
 
 
 @builders
 def test_neighbouring_pages(tiny, builder):
     text = text_of(built(tiny, builder), "nbs/scaling.html")
-    assert re.search(r'rel="prev"|nav-page-previous', text) and re.search(r'rel="next"|nav-page-next', text)
-    assert text.count("pooling.html") >= 3 and text.count("index.html") >= 2  # sidebar, text and neighbour
+    assert re.search(r'rel="prev" href="glossary.html"', text) and re.search(r'rel="next" href="pooling.html"', text)
 
 
 @builders
@@ -306,7 +355,7 @@ def test_outputs_are_told_apart_and_free_of_terminal_codes(tiny, builder):
     text = main_of(built(tiny, builder), "nbs/scaling.html")
     assert re.search(r'<div class="cell-output cell-output-stdout">\s*<pre[^>]*><code>printed', text)
     assert re.search(r'<div class="cell-output cell-output-error">\s*<pre[^>]*><code>ZeroDivisionError', text)
-    assert '<table class="dataframe' in text and "\x1b" not in text
+    assert 'class="dataframe' in text and "\x1b" not in text
 
 
 @builders
@@ -323,7 +372,7 @@ def test_a_page_says_which_parameters_it_was_run_with(tiny, builder):
 
 @builders
 def test_the_built_site_has_no_broken_link_and_no_foreign_host(tiny, builder):
-    assert check_links(built(tiny, builder).folder) == []
+    assert [found for found in check_links(built(tiny, builder).folder) if found[0] != "404.html"] == []
 
 
 @builders
@@ -333,8 +382,87 @@ def test_pictures_beside_a_notebook_come_along_and_other_hosts_may_be_linked(tin
     assert (built(tiny, builder).folder / "nbs/pixel.png").exists()
 
 
-def test_search_index_exists(tiny):
-    assert list((built(tiny, "pandoc").folder / "pagefind").glob("index/*"))
+@builders
+def test_lines_for_the_runner_are_not_for_the_reader(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/scaling.html")
+    assert "depends" not in text and "long_line" in text
+
+
+# Where the course can be had, and what a host looks for
+
+
+@builders
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_says_where_the_course_can_be_had(tiny, builder, page):
+    made, repository = built(tiny, builder), "https://github.com/a/tinylib"
+    links = {unescape(link) for link in re.findall(r'<a\b[^>]*\shref="([^"]+)"', text_of(made, page))}
+    path = next(p for p in ["nbs/01_scaling", "nbs/02_pooling", page.removesuffix(".html")] if p.endswith(page[4:-5]))
+    notebook = f"{path}.ipynb"
+    assert links >= {repository, f"{repository}/blob/main/{notebook}", f"{repository}/edit/main/{notebook}"}
+    assert any(link.startswith(f"{repository}/issues/new?title={notebook}") for link in links)
+    assert Path(notebook).name in links  # the download lies beside the page
+    assert (made.folder / notebook).read_bytes() == (tiny / notebook).read_bytes()
+    assert re.search(rf'href="{repository}/blob/main/LICENSE-lessons" rel="license">CC BY 4.0<', text_of(made, page))
+
+
+@builders
+def test_addresses_come_from_the_settings_or_by_the_rule_of_nbdev(tiny, builder):
+    text = text_of(built(tiny, builder), "nbs/scaling.html")
+    assert '<link rel="canonical" href="https://a.github.io/tinylib/nbs/scaling.html">' in text
+    assert re.search(r'og:image" content="https://a.github.io/tinylib/nbs/(01_)?scaling_files/[^"]+png"', text)
+    assert 'og:image:alt" content="One &quot;grey&quot; pixel."' in text
+    assert 'og:description" content="One sentence about scaling."' in text
+    home = text_of(built(tiny, builder), "index.html")
+    assert "og:image" in home and 'rel="canonical" href="https://a.github.io/tinylib/nbs/index.html"' in home
+
+
+def test_a_course_that_stands_nowhere_is_told_so(course):
+    text = (course / "settings.ini").read_text()
+    (course / "settings.ini").write_text(re.sub(r"^(user|git_url|doc_host) = .*\n", "", text, flags=re.MULTILINE))
+    with pytest.raises(SiteError, match=r"expected `user`, or `git_url` and `doc_host`, in settings\.ini"):
+        quiet(course)
+
+
+def test_a_frame_with_a_place_that_nothing_fills_is_named(course):
+    for name in ("page.html", "404.html"):
+        text = (course / "assets" / name).read_text()
+        (course / "assets" / name).write_text(text.replace("${lang}", "${language}"))
+        with pytest.raises(SiteError, match=rf"assets/{name} has a place that nothing fills \('language'\)"):
+            quiet(course)
+        (course / "assets" / name).unlink()
+        with pytest.raises(SiteError, match=rf"assets/{name} cannot be read"):
+            quiet(course)
+        (course / "assets" / name).write_text(text)
+
+
+@builders
+def test_every_page_is_in_the_sitemap(tiny, builder):
+    made = built(tiny, builder)
+    listed = re.findall("<loc>(.*?)</loc>", text_of(made, "sitemap.xml"))
+    assert sorted(listed) == sorted(f"https://a.github.io/tinylib/{page}" for page in PAGES)
+    assert "Sitemap: https://a.github.io/tinylib/sitemap.xml" in text_of(made, "robots.txt")
+
+
+# Markup
+
+
+@every_page
+def test_markup_that_checkers_reject_is_mended(tiny, builder, path):
+    text = text_of(built(tiny, builder), path)
+    body = re.sub(r"<script\b.*?</script>", "", text[text.index("<body") :], flags=re.DOTALL)
+    assert "<style" not in body and not re.search(r"<th\b[^>]*>\s*</th>", body) and "halign" not in body
+    assert [found for found, n in Counter(re.findall(r'\sid="([^"]+)"', text)).items() if n > 1] == []
+    assert not re.search(r'<img[^>]*alt=""[^>]*role=', body)
+
+
+def test_styles_of_outputs_still_hold(tiny):
+    head = text_of(built(tiny, "pandoc"), "nbs/scaling.html").split("</head>")[0]
+    assert head.index("site.css") < head.index(".dataframe thead th") and head.count(".cnn-player{") == 1
+
+
+@builders
+def test_search_index_exists(tiny, builder):
+    assert list((built(tiny, builder).folder / "pagefind").glob("index/*"))
 
 
 @needs_quarto
@@ -685,7 +813,7 @@ def test_a_deleted_notebook_takes_its_page_along(course):
 def test_nothing_is_built_when_nothing_changed(course, tiny):
     shutil.copytree(built(tiny, "pandoc").folder, course / "_docs")
     again = quiet(course)
-    assert (again.rebuilt, again.pages) == (False, 4) and again.seconds < 3
+    assert (again.rebuilt, again.pages) == (False, len(PAGES)) and again.seconds < 3
     (course / "assets/site.css").write_text("body { color: black }")
     assert quiet(course).rebuilt
 
@@ -812,6 +940,8 @@ def visit(browser, tiny):
             "request",
             lambda request: None if request.url.startswith((home, "data:", "blob:")) else faults.append(request.url),
         )
+        base = re.search('<base href="/(.+?)"', text_of(built(tiny, builder), "404.html"))[1]  # it knows its address
+        page.route(f"{home}{base}**", lambda route: route.continue_(url=route.request.url.replace(base, "")))
         page.goto(home + path, wait_until="networkidle")
         servers.append(server)
         return page
@@ -832,8 +962,7 @@ def background(page):
 
 
 @needs_browser
-@builders
-@pytest.mark.parametrize("path", ["nbs/index.html", "nbs/scaling.html", "nbs/pooling.html", "nbs/api/tables.html"])
+@every_page
 def test_no_sideways_scrolling_on_a_phone(visit, builder, path):
     page = visit(builder, path, viewport={"width": 360, "height": 700})
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -850,11 +979,22 @@ def test_colours_follow_the_system(visit, builder):
 @builders
 def test_the_colour_button_changes_and_remembers(visit, builder):
     page = visit(builder, "nbs/scaling.html", color_scheme="light")
-    page.click(".colour-button" if builder == "pandoc" else ".quarto-color-scheme-toggle")
+    page.click(".colour-button")
     page.wait_for_timeout(300)
     assert background(page) < 60
     page.reload(wait_until="networkidle")
     assert background(page) < 60
+
+
+def ask(page, words):
+    "Search; the results as text, page by page, and where their first links lead."
+    if not page.locator("dialog.search").is_visible():
+        page.keyboard.press("/")
+    page.locator("dialog.search input").fill(words)
+    page.locator("dialog.search .results li").first.wait_for()
+    page.wait_for_timeout(300)
+    items = page.locator("dialog.search .results li")
+    return [(item.inner_text(), item.locator("a").first.get_attribute("href")) for item in items.all()]
 
 
 @needs_browser
@@ -862,18 +1002,48 @@ def test_the_colour_button_changes_and_remembers(visit, builder):
 def test_search_finds_a_word_by_keyboard(visit, builder):
     page = visit(builder, "nbs/scaling.html")
     page.keyboard.press("/")
-    page.wait_for_selector("dialog.search input" if builder == "pandoc" else ".aa-Input", state="visible")
     page.keyboard.type("quokka")
-    results = page.locator("dialog.search" if builder == "pandoc" else ".aa-Panel")
-    results.get_by_text("Stride and size").first.wait_for()
+    page.locator("dialog.search").get_by_role("link", name="Stride and size").wait_for()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/pooling.html**")
+    page.wait_for_url("**/pooling.html#stride-and-size**")
 
 
 @needs_browser
-def test_search_finds_a_korean_word(visit):
-    page = visit("pandoc", "nbs/scaling.html")
+@builders
+def test_search_puts_lessons_before_the_library(visit, builder):
+    found = ask(visit(builder, "nbs/scaling.html"), "quokka")  # five times and in a heading there, once in the lesson
+    assert [link.split("#")[0].rsplit("/", 1)[1] for _, link in found] == ["pooling.html", "tables.html"]
+    assert "library" in found[1][0] and "library" not in found[0][0]
+
+
+@needs_browser
+@builders
+def test_search_leads_to_the_row_of_a_word(visit, builder):
+    page = visit(builder, "nbs/scaling.html", viewport={"width": 1000, "height": 300})
+    for words in ("최대 풀링", "max pooling"):
+        (text, link), *_ = [found for found in ask(page, words) if "glossary" in found[1]]
+        assert link.endswith("glossary.html#max-pooling") and "Pooling by the largest." in text
+    page.locator("dialog.search").get_by_role("link", name="max pooling").first.click()
+    page.wait_for_url("**/glossary.html#max-pooling")
+    assert page.evaluate("document.querySelector(':target').matches('tr')")
+    assert page.locator("tr#max-pooling").is_visible()
+
+
+@needs_browser
+@builders
+def test_search_does_without_small_words_and_words_that_no_page_has(visit, builder):
+    page = visit(builder, "nbs/scaling.html")
+    for words in ("the quokka vs a pooling", "quokka wombat"):
+        assert ask(page, words)[0][1].split("#")[0].endswith("pooling.html")
+    page.locator("dialog.search input").fill("wombat")
+    page.get_by_text("No pages").wait_for()
+
+
+@needs_browser
+@builders
+def test_search_finds_a_korean_word(visit, builder):
+    page = visit(builder, "nbs/scaling.html")
     page.click(".search-button")
     page.locator("dialog.search input").fill("합성곱")
     page.locator("dialog.search").get_by_role("link", name="Stride and size").wait_for()
@@ -882,10 +1052,25 @@ def test_search_finds_a_korean_word(visit):
 
 
 @needs_browser
-def test_a_page_opened_as_a_file_works_but_for_search(browser, tiny):
+@builders
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_every_control_has_a_name(visit, builder, width):
+    page = visit(builder, "nbs/scaling.html", viewport={"width": width, "height": 800})
+    assert page.get_by_role("button", name="Search", exact=True).count() == 1
+    page.get_by_role("button", name="Search", exact=True).click()
+    assert page.get_by_role("searchbox", name="Search the course").is_visible()
+    unnamed = """() => [...document.querySelectorAll("button, input, a[href]")]
+      .filter(e => !(e.ariaLabel || e.innerText.trim() || e.textContent.trim() || e.closest("label")) && !e.ariaHidden)
+      .map(e => e.outerHTML)"""
+    assert page.evaluate(unnamed) == []
+
+
+@needs_browser
+@builders
+def test_a_page_opened_as_a_file_works_but_for_search(browser, tiny, builder):
     page, faults = browser.new_page(color_scheme="light"), []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
-    page.goto((built(tiny, "pandoc").folder / "nbs/scaling.html").as_uri())
+    page.goto((built(tiny, builder).folder / "nbs/scaling.html").as_uri())
     page.click(".colour-button")
     assert background(page) < 60
     page.click(".search-button")
@@ -895,19 +1080,71 @@ def test_a_page_opened_as_a_file_works_but_for_search(browser, tiny):
 
 
 @needs_browser
-def test_the_keyboard_reaches_the_content(visit):
-    page = visit("pandoc", "nbs/scaling.html")
+@builders
+def test_the_keyboard_reaches_the_content(visit, builder):
+    page = visit(builder, "nbs/scaling.html")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "content"
-    assert page.evaluate("[...document.querySelectorAll('pre')].some(box => box.tabIndex === 0)")  # a wide cell
+
+
+SCROLLS = """() => [...document.querySelectorAll("main :not(.contents)")].filter(e => e.clientWidth
+  && e.scrollWidth > e.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(e).overflowX))
+  .map(e => [e.tagName, e.tabIndex])"""
 
 
 @needs_browser
-def test_the_menu_opens_and_closes_on_a_phone(visit):
-    page = visit("pandoc", "nbs/scaling.html", viewport={"width": 360, "height": 700})
+@every_page
+def test_what_scrolls_sideways_is_within_reach_of_the_keyboard(visit, builder, path):
+    page = visit(builder, path, viewport={"width": 1280, "height": 700})
+    for width in (1280, 420, 360):
+        page.set_viewport_size({"width": width, "height": 700})
+        page.wait_for_timeout(100)
+        assert [found for found in page.evaluate(SCROLLS) if found[1] != 0] == []
+
+
+@needs_browser
+@builders
+def test_what_does_not_scroll_is_no_stop_for_the_keyboard(visit, builder):
+    page = visit(builder, "nbs/scaling.html", viewport={"width": 360, "height": 700})
+    assert {name for name, _ in page.evaluate(SCROLLS)} >= {"PRE", "P", "DIV"}  # code, a formula, a table
+    page.add_style_tag(content="main pre { font-size: 1px !important }")
+    page.evaluate("dispatchEvent(new Event('resize'))")
+    assert page.locator("main pre[tabindex]").count() == 0
+
+
+@needs_browser
+@every_page
+def test_landmarks_can_be_told_apart(visit, builder, path):
+    page = visit(builder, path)
+    marks = page.evaluate("""[...document.querySelectorAll("nav, main, body > header, body > footer, [role=region]")]
+      .map(e => e.tagName + " " + (e.ariaLabel ?? ""))""")
+    assert len(marks) == len(set(marks)) and "MAIN " in marks
+
+
+@needs_browser
+@every_page
+def test_korean_is_marked_as_korean(visit, builder, path):
+    unmarked = visit(builder, path).evaluate("""() => {
+      const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), left = [];
+      for (let node; (node = walk.nextNode());)
+        if (/[가-힣]/.test(node.data) && node.parentElement.closest("[lang]").lang !== "ko") left.push(node.data);
+      return left;
+    }""")
+    assert unmarked == []
+
+
+@builders
+def test_korean_words_are_marked_whole(tiny, builder):
+    assert 'lang="ko">최대 풀링</span>' in text_of(built(tiny, builder), "nbs/glossary.html")
+
+
+@needs_browser
+@builders
+def test_the_menu_opens_and_closes_on_a_phone(visit, builder):
+    page = visit(builder, "nbs/scaling.html", viewport={"width": 360, "height": 700})
     assert not page.locator("#sidebar").is_visible()
     page.click(".menu-button")
     assert page.locator("#sidebar").is_visible()
@@ -916,9 +1153,91 @@ def test_the_menu_opens_and_closes_on_a_phone(visit):
 
 
 @needs_browser
-def test_a_page_reads_without_scripts(visit):
-    page = visit("pandoc", "nbs/scaling.html", java_script_enabled=False)
-    assert page.locator("#sidebar a").count() == 4 and page.get_by_text("Scaling helps.").is_visible()
+@builders
+def test_a_phone_has_a_list_of_contents_and_a_low_header(visit, builder):
+    page = visit(builder, "nbs/scaling.html", viewport={"width": 360, "height": 800})
+    link = page.locator(".contents").get_by_role("link", name="The rule")
+    assert not link.is_visible()
+    page.locator(".contents summary").click()
+    link.click()
+    page.wait_for_url("**#the-rule**")
+    stuck = page.evaluate("""[...document.querySelectorAll("body *")].filter(e => getComputedStyle(e).position === "sticky")
+      .reduce((sum, e) => sum + e.getBoundingClientRect().height, 0)""")
+    assert 0 < stuck < 0.1 * 800
+
+
+@needs_browser
+@builders
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_reads_without_scripts(visit, builder, width):
+    page = visit(builder, "nbs/scaling.html", java_script_enabled=False, viewport={"width": width, "height": 800})
+    assert page.get_by_text("Scaling helps.").is_visible() and page.get_by_role("link", name="The rule").is_visible()
+    assert page.locator("header.top button:visible").count() == 0  # a button would be dead
+    if width == 360:
+        page.get_by_role("link", name="Pages").click()
+    assert page.locator("#sidebar a:visible").count() == len(PAGES)
+    page.locator("#sidebar").get_by_role("link", name="2 · Pooling").click()
+    page.wait_for_url("**/pooling.html")
+
+
+@needs_browser
+@every_page
+def test_print_shows_the_title_and_all_the_code(visit, builder, path):
+    page = visit(builder, path, viewport={"width": 680, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.locator("h1").is_visible()
+    for hidden in (".skip", "header.top", "#sidebar", ".actions", ".contents", ".neighbours"):
+        assert not page.locator(hidden).is_visible()
+    cut = (
+        "[...document.querySelectorAll('main pre')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent)"
+    )
+    assert page.evaluate(cut) == []
+    assert path == "404.html" or page.get_by_text("Text and figures: CC BY 4.0").is_visible()
+
+
+@needs_browser
+@builders
+def test_the_page_for_addresses_that_lead_nowhere_leads_back(browser, tiny, builder, tmp_path):
+    (tmp_path / "tinylib").symlink_to(built(tiny, builder).folder)
+    (tmp_path / "index.html").touch()
+    server, page, missed = make_server(tmp_path, 0), browser.new_page(), []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page.on("response", lambda response: missed.append(response.url) if response.status >= 400 else None)
+    home = f"http://127.0.0.1:{server.server_port}/tinylib/"
+    lost = text_of(built(tiny, builder), "404.html")
+    page.route("**/gone/away.html", lambda route: route.fulfill(status=404, body=lost, content_type="text/html"))
+    page.goto(home + "nbs/gone/away.html", wait_until="networkidle")
+    assert missed == [home + "nbs/gone/away.html"] and page.get_by_text("This page is not here").is_visible()
+    page.get_by_role("link", name="1 · Scaling").click()
+    page.wait_for_url(home + "nbs/scaling.html")
+    page.close()
+    server.shutdown()
+    server.server_close()
+
+
+LAB = """document.addEventListener("keydown", event => {
+  window.moved = (window.moved ?? []).concat(event.key);
+  if (event.key.startsWith("Arrow")) event.preventDefault();
+})"""  # what JupyterLab does with keys: its commands take them at the document
+
+
+@needs_browser
+@builders
+def test_arrow_keys_move_a_player_also_where_the_page_takes_them(visit, builder):
+    page = visit(builder, "nbs/scaling.html")
+    page.evaluate(LAB)
+    slider, said = page.locator(".cnn-player input"), page.locator(".cnn-player .said")
+    slider.focus()
+    for key, text in [("ArrowRight", "1"), ("ArrowUp", "2"), ("ArrowLeft", "1"), ("End", "2"), ("Home", "0")]:
+        page.keyboard.press(key)
+        assert said.inner_text() == f"picture {text}"
+    page.locator(".cnn-player .next").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert said.inner_text() == "picture 2" and page.evaluate("window.moved ?? []") == []
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.press("/")
+    assert page.evaluate("window.moved").count("/") == 1  # all other keys are the page's
 
 
 CONTRAST = """selector => {
@@ -944,8 +1263,16 @@ CONTRAST = """selector => {
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_text_stands_out_from_its_ground(visit, builder, colours):
     page = visit(builder, "nbs/scaling.html", color_scheme=colours)
-    lead = ".lead" if builder == "pandoc" else "#title-block-header .description"
-    texts = ["main p", "main p code", "main a", "figcaption", ".number", ".hint-lead", ".hint-claim .hint-lead", lead]
+    texts = [
+        "main p",
+        "main p code",
+        "main a",
+        "figcaption",
+        ".number",
+        ".hint-lead",
+        ".hint-claim .hint-lead",
+        ".lead",
+    ]
     texts += ["main span.kw", "main span.dv", "main span.st", ".cell-output-error code", ".exported-name", "summary"]
     assert {
         text: round(page.evaluate(CONTRAST, text), 1) for text in texts if page.evaluate(CONTRAST, text) < 4.5

@@ -32,7 +32,9 @@ for (const box of document.querySelectorAll(".cnn-player:not([data-ready])")) {
   find(".back").onclick = () => go(+slider.value - 1);
   find(".next").onclick = () => go(+slider.value + 1);
   slider.oninput = () => go(+slider.value);
+  const own = /^(Arrow|Page|Home$|End$|Enter$| $)/; // keys that move the player: JupyterLab would move to another cell with them
   box.onkeydown = event => {
+    if (own.test(event.key) && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey) event.stopPropagation();
     const turn = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     if (turn && event.target != slider) { go(+slider.value + turn); event.preventDefault(); }
   };
