@@ -89,7 +89,7 @@ def _is_pair(value) -> bool:  # (low, high), the lower one first
     ends = value.tolist() if isinstance(value, np.ndarray) else value
     return isinstance(ends, (tuple, list)) and len(ends) == 2 and all(map(_is_number, ends)) and ends[0] < ends[1]
 
-
+# %% ../nbs/08_figures.ipynb #0800328d
 def _rgb(colour) -> tuple[float, float, float]:
     "Red, green and blue of a colour of Matplotlib's."
     try:
@@ -902,7 +902,7 @@ def _in_a_row(values, metric: str) -> np.ndarray:
     _expect(values.ndim == 1, f"{metric} must be one number for each epoch", values.shape)
     return values
 
-
+# %% ../nbs/08_figures.ipynb #ec6e83cc
 def _runs(histories) -> dict[str, list]:
     "The runs of each name: a history is a name's only seed, a list holds one history for each seed."
     is_history = isinstance(histories, Mapping) and all(map(_is_row, histories.values()))

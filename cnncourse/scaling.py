@@ -8,6 +8,7 @@ __all__ = ['scale_or_one', 'averaged_axes', 'Standardizer', 'MinMaxScaler', 'che
            'steps_per_epoch', 'batches', 'sgd', 'adam', 'descend', 'batch_norm']
 
 # %% ../nbs/01_scaling.ipynb #09c68c24
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -247,14 +248,18 @@ def encode_labels(
     classes: np.ndarray,  # the classes of the training set, each once
 ) -> np.ndarray:  # int64, (n,)
     "Each label's place in `classes`; a label that is not among them is an error."
-    places = {name: place for place, name in enumerate(np.asarray(classes).tolist())}
+    places = {_composed(name): place for place, name in enumerate(np.asarray(classes).tolist())}
     if len(places) != len(classes):
         raise ValueError(f"expected each class once, received {list(classes)}")
-    labels = np.asarray(labels).tolist()
+    labels = [_composed(label) for label in np.asarray(labels).tolist()]
     unknown = sorted(set(labels) - set(places), key=str)
     if unknown:
         raise ValueError(f"expected labels among the classes {list(places)}, received {unknown}")
     return np.array([places[label] for label in labels], dtype=np.int64)
+
+
+def _composed(name):  # one text for what looks alike: macOS writes 고 as two letters (NFD)
+    return unicodedata.normalize("NFC", name) if isinstance(name, str) else name
 
 # %% ../nbs/01_scaling.ipynb #097d2346
 def one_hot(

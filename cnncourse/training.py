@@ -214,7 +214,7 @@ class _Stream:
             str({k: v for k, v in said.items() if v is not None}),
         ]
 
-
+# %% ../nbs/api/training.ipynb #8fa0c55b
 def _iterate(source):
     "The batches of a stream; a PyDataset of Keras hands them out by number."
     if not hasattr(source, "on_epoch_end"):
@@ -311,7 +311,7 @@ def _set_epoch(part, epoch):
 def _is_plain(state):
     return isinstance(state, (tuple, dict))
 
-
+# %% ../nbs/api/training.ipynb #65595a61
 def _kind_of(value):
     "How to read and to write the state of a random generator; None for anything else."
     if isinstance(value, np.random.Generator):
@@ -667,7 +667,7 @@ def _check_finite_targets(y, name):
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         raise ValueError(f"{name} should be finite, but holds NaN or infinity.")
 
-
+# %% ../nbs/api/training.ipynb #ae548392
 def _own_targets(shape, y, loss, name):
     "Targets for a loss of the user's own: only a loss that is known to read labels has them checked."
     if y.dtype.kind not in "biuf":
@@ -853,16 +853,6 @@ class _Counting(Run):
         lr = self.options["lr"]
         return float(max(lr.values()) if isinstance(lr, dict) else lr)
 
-    def checked(self, examples):
-        "Batches of a stream with their targets looked at, before anything is learnt from them."
-        for count, (x, y) in enumerate(examples, self.batch + 1):
-            if type(self.examples) is not _Arrays:  # those were looked at in one
-                said, shape = f"y of batch {count}", (len(x), *self.options["outputs"][1:])
-                if sizes := len(shape) - 2:  # maps: the pictures of each batch may have a size of their own
-                    shape = (*shape[:2], *as_numpy(y, said).shape[-sizes:])
-                y = _targets(shape, y, self.options["loss"], said)
-            yield x, y
-
     def begin_epoch(self):
         self.started = time.perf_counter()
         if self.batch == 0:  # else the epoch goes on where a checkpoint was written
@@ -885,6 +875,17 @@ class _Counting(Run):
         self.history.epochs.append(self.row)
         self.call("on_epoch_end")
 
+# %% ../nbs/api/training.ipynb #606b904e
+def _checked(run, examples):
+    "Batches of a stream with their targets looked at, before anything is learnt from them."
+    for count, (x, y) in enumerate(examples, run.batch + 1):
+        if type(run.examples) is not _Arrays:  # those were looked at in one
+            said, shape = f"y of batch {count}", (len(x), *run.options["outputs"][1:])
+            if sizes := len(shape) - 2:  # maps: the pictures of each batch may have a size of their own
+                shape = (*shape[:2], *as_numpy(y, said).shape[-sizes:])
+            y = _targets(shape, y, run.options["loss"], said)
+        yield x, y
+
 # %% ../nbs/api/training.ipynb #128a46c7
 def _open_validation(validation):
     "Validation data, `(x, y)`, or a stream or Dataset that holds both."
@@ -897,7 +898,7 @@ def _open_validation(validation):
             else _open(*(validation if isinstance(validation, tuple) else (validation, None)))
         )
 
-
+# %% ../nbs/api/training.ipynb #560ae85e
 @contextmanager
 def _of_validation():
     try:
@@ -919,7 +920,7 @@ def _state_of(run: Run) -> dict:
         "own": run.own_state(),
     }
 
-
+# %% ../nbs/api/training.ipynb #7d93819b
 def _load_state(run: Run, state: dict) -> None:
     for name in ("epoch", "batch", "step", "totals", "stopped"):
         setattr(run, name, state[name])
@@ -1000,9 +1001,8 @@ class EarlyStopping(Callback):
     ):
         _whole("patience", patience)
         _amount("min_delta", min_delta)
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
+        self.monitor, self.patience, self.min_delta, self.weights = monitor, patience, min_delta, None
         self.sign = _sign(monitor, mode)
-        self.weights = None
 
     def on_train_begin(self, run):
         if self.monitor in ("val_loss", "val_accuracy") and run.options["validation"] is None:
@@ -1494,21 +1494,8 @@ class _TorchRun(_TorchState):
         "What is left of this epoch, as tensors on the device."
         o = self.options
         of = {"batch_size": o["batch_size"], "seed": o["seed"], "augment": o["augment"]}
-        for x, y in self.checked(epoch_batches(self.examples, epoch=self.epoch, start=self.batch, **of)):
+        for x, y in _checked(self, epoch_batches(self.examples, epoch=self.epoch, start=self.batch, **of)):
             yield _tensor(x, self.device), _torch_targets(y, self.device)
-
-    @contextmanager
-    def named(self, x):
-        "An error of the network or of the loss, as one sentence that names the batch."
-        try:
-            yield
-        except Exception as error:  # each network raises errors of its own
-            if _no_memory(error):
-                raise
-            where = f"batch {self.batch + 1} of epoch {self.epoch + 1}"
-            if "more than 1 value per channel" in str(error):
-                raise ValueError(_ALONE.format(where[0].upper() + where[1:])) from error
-            raise _cannot_take(self.model, x, error, where) from error
 
     def count(self, loss, outputs, targets):
         "Add a batch to the epoch's totals."
@@ -1523,13 +1510,27 @@ class _TorchRun(_TorchState):
         found = {"loss": t["loss"] / t["examples"]}
         return found | ({"accuracy": t["right"] / t["labels"]} if t["labels"] else {})
 
+# %% ../nbs/api/training.ipynb #a0af79b7
+@contextmanager
+def _named(run, x):
+    "An error of the network or of the loss, as one sentence that names the batch."
+    try:
+        yield
+    except Exception as error:  # each network raises errors of its own
+        if _no_memory(error):
+            raise
+        where = f"batch {run.batch + 1} of epoch {run.epoch + 1}"
+        if "more than 1 value per channel" in str(error):
+            raise ValueError(_ALONE.format(where[0].upper() + where[1:])) from error
+        raise _cannot_take(run.model, x, error, where) from error
+
 # %% ../nbs/api/training.ipynb #642ae7a5
 def _train_epoch(run: _TorchRun) -> None:
     "One pass over the training data."
     run.model.train()
     run.begin_epoch()
     for x, y in run.batches():
-        with run.named(x):
+        with _named(run, x):
             outputs = run.model(x)
             loss = run.loss(outputs, y)
         run.optimizer.zero_grad()
@@ -1823,7 +1824,7 @@ class _KerasRun(_KerasState):
         of = {"batch_size": o["batch_size"], "seed": o["seed"], "augment": o["augment"]}
         try:
             for epoch in range(self.epoch, epochs):
-                for count, (x, y) in enumerate(self.checked(epoch_batches(self.examples, epoch=epoch, **of)), 1):
+                for count, (x, y) in enumerate(_checked(self, epoch_batches(self.examples, epoch=epoch, **of)), 1):
                     if alone and len(x) == 1:
                         raise ValueError(_ALONE.format(f"Batch {count} of epoch {epoch + 1}"))
                     _check_keras_batch(self.model, x, count)

@@ -542,7 +542,7 @@ def _add(history: training.History, phase: str, more: training.History):
     done = len(history)
     history.epochs += [{**row, "epoch": done + row["epoch"], "phase": phase} for row in more.epochs]
 
-
+# %% ../nbs/06_transfer.ipynb #1fab2dca
 def _on_pictures(augment: Callable, scale: str) -> Callable:
     "An augmentation of pictures from 0 to 1, for pictures that are scaled already."
     if scale == "unit":

@@ -219,3 +219,13 @@ def test_a_training_refuses_the_same_before_it_begins(kind):
 def test_a_training_counts_the_labels(kind):
     with pytest.raises(ValueError, match="equally many examples"):
         tr.fit(network(), X, REFUSED[kind][0], epochs=1)
+
+
+def test_names_are_encoded_whatever_their_unicode_form():
+    from cnncourse.scaling import encode_labels
+
+    apart = unicodedata.normalize("NFD", "고양이")
+    assert encode_labels([apart, "개", "고양이"], ["개", "고양이"]).tolist() == [1, 0, 1]
+    assert encode_labels(["고양이"], ["개", apart]).tolist() == [1]
+    with pytest.raises(ValueError, match="expected each class once"):
+        encode_labels(["개"], ["고양이", apart])
