@@ -10,6 +10,7 @@ import io
 import json
 import pickle
 import runpy
+import zipfile
 
 import numpy as np
 import pytest
@@ -433,6 +434,90 @@ def test_what_torch_fx_does_not_see_is_found_by_the_proof():
         networks.from_torch(Does(over_itself), MAPS)
     net = networks.from_torch(Does(over_itself), MAPS, verify=False)
     assert net.verified is None and "verified" not in str(networks.summary(net))
+
+
+def wrongly(read, change):
+    "A reader that mistakes one layer for another."
+
+    def reads(*arguments):
+        net, *rest = read(*arguments)
+        nodes = [(node.name, change.get(node.name, node.layer), node.inputs) for node in net.nodes]
+        made = Network(net.name, net.input_shape, nodes, net.outputs)
+        return (made, *rest) if type(rest) is list and len(rest) == 1 else torch_models.Reading(made, *rest)
+
+    return reads
+
+
+def test_a_wrong_description_is_never_given(monkeypatch):
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    monkeypatch.setattr(networks, "read_torch", wrongly(torch_models.read_torch, {"1": Activation("gelu")}))
+    with pytest.raises(
+        ValueError, match=r"of Sequential does not compute what the model does: layer '1' \(gelu\) is off by"
+    ):
+        networks.from_torch(model, MAPS)
+
+
+def test_a_wrong_description_of_a_keras_model_is_never_given(monkeypatch):
+    import keras
+    from keras import layers
+
+    parts = [layers.Conv2D(4, 3, name="a"), layers.ReLU(name="b"), layers.Conv2D(2, 3, name="c")]
+    model = keras.Sequential([layers.Input((6, 8, 4)), *parts])
+    assert networks.from_keras(model).verified < 1e-6
+    monkeypatch.setattr(networks, "keras_tensors", wrongly(networks.keras_tensors, {"b": Activation("gelu")}))
+    with pytest.raises(ValueError, match=r"does not compute what the model does: layer 'b' \(gelu\) is off by"):
+        networks.from_keras(model)
+
+
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"class_name": "Lambda", "module": "keras.layers"}, "it holds a Lambda, which carries code of its own"),
+        (
+            {"class_name": "Popen", "module": "subprocess"},
+            "it holds a Popen of subprocess, which is not one of Keras's own",
+        ),
+        ({"class_name": "get_file", "module": "keras.utils"}, "it holds a get_file of keras.utils"),
+        ({"class_name": "X", "module": "keras_evil"}, "it holds a X of keras_evil"),
+        (
+            {"class_name": "function", "module": "builtins", "config": "eval"},
+            "of builtins, which is not one of Keras's own",
+        ),
+        ({"class_name": "__lambda__", "config": {"value": "x"}}, "it holds a __lambda__"),
+        ({"class_name": "Mine", "module": "keras.layers", "registered_name": "mine>Mine"}, "Keras cannot build it"),
+    ],
+)
+def test_a_file_of_keras_that_is_not_plain_is_refused(tmp_path, part, says):
+    path = tmp_path / "evil.keras"
+    record = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": "evil", "layers": [part | {"config": {}} | part]},
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(record))
+    with pytest.raises(ValueError, match=says):
+        networks.read_network(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.json", b"{", "this is not JSON"),
+        ("a.json", b"\xff\xfe", "this is not JSON|codec"),
+        ("a.json", b"[" * 100_000, "a network in JSON has a name"),
+        ("a.keras", b"", "it is not a whole model of Keras"),
+        ("a.pt", pickle.dumps(1), "may hold code that runs"),
+        ("a.h5", b"", "of Keras's old kind"),
+        ("a.safetensors", b"", "holds weights only"),
+        ("a", b"", "a description ends in .json, a model of Keras in .keras"),
+    ],
+)
+def test_a_file_that_holds_no_description(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=says):
+        networks.read_network(path)
 
 
 def test_a_wrong_size_is_said_as_such():
