@@ -16,8 +16,8 @@ from cnncourse import runs
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
-    **dict.fromkeys(["convolution", "curriculum", "exercises", "files", "labels", "pictures", "weights"], ()),
-    "supervisor": ("files",),
+    **dict.fromkeys(["convolution", "curriculum", "files", "labels", "pictures", "weights"], ()),
+    **dict.fromkeys(["exercises", "supervisor"], ("files",)),
     **dict.fromkeys(["scaling", "figures", "augmentation"], ("pictures",)),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
