@@ -119,7 +119,11 @@ def _are_entries(
 
 # %% ../nbs/api/site.ipynb #74f9d731
 CONFIG = {"project: render": _are_texts, "lang": _is_text, "website: title": _is_text, "filters": _are_texts}
-CONFIG |= {"website: sidebar: contents": _are_entries, "format: html: template": _is_text, "format: html: from": _is_text}
+CONFIG |= {
+    "website: sidebar: contents": _are_entries,
+    "format: html: template": _is_text,
+    "format: html: from": _is_text,
+}
 CONFIG |= {"format: html: html-math-method": _is_text, "format: html: toc": lambda value: isinstance(value, bool)}
 CONFIG |= {"format: html: toc-depth": lambda value: type(value) is int}  # what the site reads of `_quarto.yml`
 
