@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .labels import as_numpy, class_labels, check_same_names
+from .labels import as_numpy, check_same_names, class_labels
 
 # %% ../nbs/api/training.ipynb #85b6227d
 @dataclass(repr=False)

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from cnncourse import training as tr
-from cnncourse.labels import as_numpy, class_labels, check_names, check_same_names
+from cnncourse.labels import as_numpy, check_names, check_same_names, class_labels
 
 LABELS = [0, 2, 1, 2]
 WHOLE = [f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (1, 2, 4, 8)]
