@@ -984,9 +984,16 @@ def from_folder(
     parts = {"n_train": n_train, "n_test": n_test, "seed": seed}
     return _from_files(tree.files, tree.y, path.joinpath, size=size, gray=gray, **parts, **about)
 
+# %% ../nbs/api/datasets.ipynb #5be1c07d
+class _Steps:  # of a folder of `files` in batches of `batch_size`
+    @property
+    def steps(self) -> int:
+        "Batches in an epoch if no file is broken: this does not change while the broken ones are found."
+        return -(-len(self.files) // self.batch_size)
+
 # %% ../nbs/api/datasets.ipynb #275f665b
 @dataclass(eq=False, repr=False)
-class PictureFolder:
+class PictureFolder(_Steps):
     "Batches `(x, y)` of pictures from the disk; iterate over it once for each epoch."
 
     root: Path  # the folder
@@ -1012,11 +1019,6 @@ class PictureFolder:
     def __len__(self) -> int:
         "Batches in an epoch: exact as soon as all broken files are known."
         return -(-(len(self.files) - len(self.reasons)) // self.batch_size)
-
-    @property
-    def steps(self) -> int:
-        "Batches in an epoch if no file is broken: this does not change while the broken ones are found."
-        return -(-len(self.files) // self.batch_size)
 
     def __repr__(self):
         return _folder_text(self)

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .labels import as_numpy, check_labels, check_same_names
+from .labels import as_numpy, check_same_names, class_labels
 
 # %% ../nbs/api/training.ipynb #85b6227d
 @dataclass(repr=False)
@@ -641,13 +641,13 @@ def _labels(shape, y, name, ignore=None, exact=True):
     if shape[1] == 1:
         said += " (with one for two classes give loss='binary_cross_entropy' and y[:, None].astype('float32'))"
     wanted, other = (shape[0], *shape[2:]), "For other targets give loss=, as in loss='mse'."
-    return check_labels(y, shape[1], shape=wanted, name=name, because=said, other=other, ignore=ignore)
+    return class_labels(y, shape[1], shape=wanted, name=name, because=said, other=other, ignore=ignore)
 
 # %% ../nbs/api/training.ipynb #adc0b89a
 def _numbers(shape, y, loss, name):
     "Numbers to compare with the outputs, one with one."
     if y.dtype.kind not in "biuf":
-        check_labels(y, name=name)  # says what text and gaps are
+        class_labels(y, name=name)  # says what text and gaps are
     if y.shape != shape:
         column = " Give y[:, None]." if (*y.shape, 1) == shape else ""
         plain = y.dtype.kind in "biu" and not column
@@ -671,7 +671,7 @@ def _check_finite_targets(y, name):
 def _own_targets(shape, y, loss, name):
     "Targets for a loss of the user's own: only a loss that is known to read labels has them checked."
     if y.dtype.kind not in "biuf":
-        check_labels(y, name=name)
+        class_labels(y, name=name)
     _check_finite_targets(y, name)
     known, ignore = _ignored(loss)
     if known and y.dtype.kind in "iu" and len(shape) == y.ndim + 1:

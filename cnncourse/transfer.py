@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import architectures, datasets, networks, training
-from .labels import as_numpy, check_labels
+from .labels import as_numpy, class_labels
 from cnncourse.networks import (
     Activation,
     BatchNorm,
@@ -553,7 +553,7 @@ def _on_pictures(augment: Callable, scale: str) -> Callable:
 def _check_task(model, x: np.ndarray, y, options: dict) -> np.ndarray:  # the labels
     _check_pictures(model, x)
     classes = _ends(model)[1]
-    y = check_labels(y, classes, shape=len(x), because=f"for the network has {classes} outputs")
+    y = class_labels(y, classes, shape=len(x), because=f"for the network has {classes} outputs")
     present = np.unique(y)
     if len(present) < classes:
         raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")

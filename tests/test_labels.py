@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from cnncourse import training as tr
-from cnncourse.labels import as_numpy, check_labels, check_names, check_same_names
+from cnncourse.labels import as_numpy, check_names, check_same_names, class_labels
 
 LABELS = [0, 2, 1, 2]
 WHOLE = [f"{order}{kind}{size}" for order in "<>" for kind in "iu" for size in (1, 2, 4, 8)]
@@ -86,21 +86,21 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", TAKEN)
 def test_what_can_be_meant_in_one_way_is_taken(kind):
-    found = check_labels(TAKEN[kind], 3, shape=4)
+    found = class_labels(TAKEN[kind], 3, shape=4)
     assert found.dtype == np.int64 and found.dtype.isnative and found.tolist() == LABELS
-    assert check_labels(TAKEN[kind], ["a", "b", "c"]).tolist() == LABELS
+    assert class_labels(TAKEN[kind], ["a", "b", "c"]).tolist() == LABELS
 
 
 def test_booleans_are_two_classes():
     for y in ([True, False], np.array([True, False]), torch.tensor([True, False]), np.array([True, False], object)):
-        assert check_labels(y, 2).tolist() == [1, 0]
+        assert class_labels(y, 2).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_is_refused_with_what_to_give(kind):
     y, said = REFUSED[kind]
     with pytest.raises(ValueError, match=said) as caught:
-        check_labels(y, 3, shape=4)
+        class_labels(y, 3, shape=4)
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
@@ -111,7 +111,7 @@ def test_the_advice_works():
         (np.array([0.0, 2, 1, 2]), lambda y: y.astype(int)),
         (np.array(LABELS) + 1, lambda y: y - 1),
     ]:
-        assert check_labels(cure(y), 3, shape=4).tolist() == LABELS
+        assert class_labels(cure(y), 3, shape=4).tolist() == LABELS
 
 
 @given(hnp.arrays(hnp.integer_dtypes() | hnp.unsigned_integer_dtypes(), st.integers(1, 20)), st.integers(1, 300))
@@ -119,7 +119,7 @@ def test_the_advice_works():
 def test_labels_are_taken_exactly_where_they_are_in_range(y, classes):
     right = all(0 <= int(n) < classes for n in y)
     try:
-        found = check_labels(y, classes)
+        found = class_labels(y, classes)
     except ValueError as error:
         assert not right
         i, value = map(int, re.search(r"example (\d+) is (-?\d+)", str(error)).groups())
@@ -132,7 +132,7 @@ def test_labels_are_taken_exactly_where_they_are_in_range(y, classes):
 @settings(max_examples=200, deadline=None)
 def test_anything_else_is_taken_or_told_in_a_sentence(y):
     try:
-        assert check_labels(y, 3).dtype == np.int64
+        assert class_labels(y, 3).dtype == np.int64
     except ValueError as error:
         assert "\n" not in str(error) and str(error).endswith(".")
 
@@ -140,12 +140,12 @@ def test_anything_else_is_taken_or_told_in_a_sentence(y):
 def test_labels_of_pixels():
     y = np.random.default_rng(0).integers(0, 3, (2, 4, 5))
     for given_ in (y, y[:, None], y[..., None], y.astype(np.uint8), torch.tensor(y)):
-        assert (check_labels(given_, 3, shape=(2, 4, 5)) == y).all()
+        assert (class_labels(given_, 3, shape=(2, 4, 5)) == y).all()
     with pytest.raises(ValueError, match=r"one-hot: give y\.argmax\(axis=1\)"):
-        check_labels(np.moveaxis(np.eye(3)[y], -1, 1), 3, shape=(2, 4, 5))
+        class_labels(np.moveaxis(np.eye(3)[y], -1, 1), 3, shape=(2, 4, 5))
     with pytest.raises(ValueError, match=r"example 0, 1, 2 is 255"):
-        check_labels(np.where(np.arange(40).reshape(2, 4, 5) == 7, 255, y), 3, shape=(2, 4, 5))
-    assert check_labels([[255, 1]], 3, shape=(1, 2), ignore=255).tolist() == [[255, 1]]
+        class_labels(np.where(np.arange(40).reshape(2, 4, 5) == 7, 255, y), 3, shape=(2, 4, 5))
+    assert class_labels([[255, 1]], 3, shape=(1, 2), ignore=255).tolist() == [[255, 1]]
 
 
 def test_tensors_with_gradients_and_odd_strides():
