@@ -476,17 +476,9 @@ def from_keras(
     return net
 
 # %% ../nbs/api/networks.ipynb #26f327d9
-_KERAS_ROOMS = [
-    "layers",
-    "src.layers",
-    "models",
-    "src.models",
-    "initializers",
-    "regularizers",
-    "constraints",
-    "activations",
-    "src.ops",
-]
+_KERAS_ROOMS = (
+    "layers", "src.layers", "models", "src.models", "initializers", "regularizers", "constraints", "activations", "src.ops",
+)  # fmt: skip
 
 
 def _check_keras(record):  # ValueError for a part of a configuration that is not one of Keras's own layers
@@ -502,7 +494,7 @@ def _check_keras(record):  # ValueError for a part of a configuration that is no
     for part in record.values() if isinstance(record, dict) else record if isinstance(record, list) else ():
         _check_keras(part)
 
-
+# %% ../nbs/api/networks.ipynb #9a8275dd
 def _read_keras(path: Path) -> Network:
     import keras
 
