@@ -363,9 +363,10 @@ def _mark_proven(net: Network, apart: dict[str, float], most: float, model: str)
     "Write into a description how far it agrees with its model; `ValueError` names the first layer that does not."
     for node in net.nodes:
         if not apart.get(node.name, 0) <= most:
+            by = apart[node.name]
             raise ValueError(
                 f"the description of {model} does not compute what the model does: layer {node.name!r} ({node.layer}) "
-                f"is off by {apart[node.name]:.1g} of its largest value"
+                + (f"is off by {by:.1g} of its largest value" if by < np.inf else "has another shape, or is not finite")
             )
     object.__setattr__(net, "verified", max(apart.values()))
 
@@ -403,6 +404,8 @@ def _verify_torch(model, net: Network, weights: dict, nodes: dict, graph):
 
     like = next(iter(weights.values()), torch.zeros(1))
     x = torch.from_numpy(_pictures(net.input_shape)).to(like)
+    if x.is_meta:
+        raise ValueError(f"{type(model).__name__} has no numbers that could be compared; verify=False reads it without")
     ours = built_with(net, weights)
     with in_use(model), torch.no_grad():
         want, found = _arrays(model(x.clone())), {node: name for name, node in nodes.items()}

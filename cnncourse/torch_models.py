@@ -516,14 +516,17 @@ class _Values(_Steps):
             return self.make(layer, value, **settings)
         if axes != 3 or axis != 3:
             raise _Refused(f"the channels would be axis {axis} of {axes + 1}")
-        made = self.make(layer, self.moved(value, lambda x: x.permute(0, 3, 1, 2)), **settings)
+        first = self.moved(value, lambda x: x.permute(0, 3, 1, 2))
+        if first.places is not None and _rearranged(self.shape_of(first.step), first.places) is None:
+            raise _Refused("it works along the columns of maps; is a flatten missing before it?")
+        made = self.make(layer, first, **settings)
         return self.moved(made, lambda x: x.permute(0, 2, 3, 1))
 
 # %% ../nbs/api/torch_models.ipynb #b20d1730
 def _batches(value):  # the number that stands for the batch, as the two pictures of a trial
     if isinstance(value, (tuple, list)):
         return type(value)(map(_batches, value))
-    return 2 if value == _BATCH else value
+    return 2 if isinstance(value, _Pictures) else value
 
 
 class _Places(_Values):
@@ -551,9 +554,11 @@ class _Places(_Values):
         return found[0] if isinstance(made, torch.Tensor) else found
 
 # %% ../nbs/api/torch_models.ipynb #43eea66b
-_BATCH = (
-    1_000_003  # stands for the number of pictures where a model reads sizes: a prime, so that it stays recognisable
-)
+class _Pictures(int):  # stands for the number of pictures where a model reads sizes
+    pass
+
+
+_BATCH = _Pictures(1_000_003)
 
 
 def _said(value) -> str:  # an argument of an operation, for a message
@@ -584,7 +589,7 @@ def _reads(*names: str):
 
 
 def _number(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, (bool, _Pictures)) or not isinstance(value, (int, float)):
         raise _Refused(f"{_said(value)} stands where a number was expected")
     return float(value)
 
@@ -1074,6 +1079,8 @@ def _computed(target, args: tuple, kwargs: dict):
     "The value of an operation on sizes and constants. Weights may be laid out anew, but not computed with."
     import torch
 
+    if any(isinstance(value, _Pictures) for value in args):
+        raise _Refused("it computes with the number of pictures")
     given = [value for value in (*args, *kwargs.values()) if isinstance(value, _Constant)]
     try:
         with torch.no_grad():
@@ -1143,6 +1150,8 @@ class _Calls(_Operations):
                 settings[name] = _Constant(
                     tensor, f"{target}.{name}" if isinstance(tensor, torch.nn.Parameter) else None
                 )
+        if "weight" not in settings and isinstance(getattr(module, "weight", None), torch.Tensor):
+            raise _Refused("its weight is computed from other numbers")
         function = getattr(torch, operation, None) or getattr(F, operation, None) or operation
         return self.operate(function, args, settings)
 
@@ -1236,8 +1245,10 @@ def _graph_of(model):  # of torch.fx; ValueError where it cannot follow the code
 
     if isinstance(model, fx.GraphModule):
         return model.graph
+    takes = getattr(model, "forward", None)
     try:
-        return fx.symbolic_trace(model).graph
+        usual = {p.name: p.default for p in signature(takes).parameters.values() if p.default is not p.empty}
+        return fx.symbolic_trace(model, concrete_args=usual or None).graph
     except Exception as error:  # whatever a model's code does with a tensor that has no numbers yet
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise ValueError(

@@ -547,6 +547,62 @@ def test_a_double_and_a_model_without_weights():
     assert networks.from_torch(nn.Sequential(nn.MaxPool2d(2), nn.Flatten()), MAPS).verified == 0
 
 
+class Masked(nn.Module):
+    "Arguments beside the picture, which have defaults."
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x, mask=None, twice=False):
+        x = self.conv(x)
+        x = x if mask is None else x * mask
+        return F.relu(x + x if twice else x)
+
+
+def test_arguments_with_defaults_are_taken_as_they_are():
+    assert [node.name for node in agree(Masked(), MAPS).nodes] == ["conv", "relu"]
+
+
+def pruned():
+    from torch.nn.utils import prune
+
+    model = nn.Sequential(nn.Conv2d(4, 4, 3))
+    prune.l1_unstructured(model[0], "weight", amount=0.3)
+    return model
+
+
+ODD = {
+    "a script": (
+        lambda: torch.jit.trace(nn.Sequential(nn.Conv2d(4, 4, 1)), torch.zeros(1, *MAPS)),
+        "torch.fx cannot follow it",
+    ),
+    "no forward": (nn.Module, "torch.fx cannot follow it"),
+    "a list": (lambda: nn.ModuleList([nn.Conv2d(4, 4, 1)]), "torch.fx cannot follow it"),
+    "nothing": (nn.Sequential, "it is the picture itself"),
+    "pruned": (pruned, "layer '0' is a Conv2d.* its weight is computed from other numbers"),
+    "no numbers": (lambda: nn.Sequential(nn.Conv2d(4, 4, 1, device="meta")), "no numbers that could be compared"),
+    "no flatten": (
+        lambda: nn.Sequential(nn.Conv2d(4, 4, 1), nn.Linear(8, 2)),
+        "layer '1' is a Linear.*is a flatten missing",
+    ),
+    "the number of pictures": (lambda: Does(lambda m, x: x / x.size(0)), r"truediv\(x, n\), has no counterpart"),
+    "noise": (lambda: Does(lambda m, x: x + torch.randn(1)), "does not compute what the model does"),
+    "a dense mask": (
+        lambda: Does(lambda m, x: x - m.mask, mask=torch.rand(MAPS)),
+        "one number for each channel was expected",
+    ),
+    "a number comes out": (lambda: Does(lambda m, x: (x, 3)), "what the model returns has no counterpart here: 3"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_models_get_one_sentence(name):
+    make, says = ODD[name]
+    with pytest.raises(ValueError, match=says):
+        networks.from_torch(make(), MAPS)
+
+
 # First models
 
 
