@@ -612,7 +612,11 @@ CONFIGS = [
     "a: 2024-13-45",
 ]
 EDITS = [("title: Convolutional networks", "title: 2024"), ("lang: en", "lang: no"), ("toc: true", "toc: 'maybe'")]
-EDITS += [("toc-depth: 3", "toc-depth: deep"), ("template: assets/content.html", "template: [a, b]"), ("- assets/filter.lua", "- 3")]
+EDITS += [
+    ("toc-depth: 3", "toc-depth: deep"),
+    ("template: assets/content.html", "template: [a, b]"),
+    ("- assets/filter.lua", "- 3"),
+]
 EDITS += [("text: Home", "text: 3"), ("section: Beyond", "section:"), ("- nbs/0[1-8]_*.ipynb", "- [nbs]")]
 EDITS += [
     ("- nbs/*.ipynb", "- /etc/*"),
