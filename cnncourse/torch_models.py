@@ -1079,9 +1079,10 @@ def _computed(target, args: tuple, kwargs: dict):
     "The value of an operation on sizes and constants. Weights may be laid out anew, but not computed with."
     import torch
 
-    if any(isinstance(value, _Pictures) for value in args):
-        raise _Refused("it computes with the number of pictures")
     given = [value for value in (*args, *kwargs.values()) if isinstance(value, _Constant)]
+    if any(isinstance(value, _Pictures) for value in args):
+        weights = [f"the weights {value.name!r}" for value in given if value.name is not None]
+        raise _Refused(f"it computes with {[*weights, 'the number of pictures'][0]}")
     try:
         with torch.no_grad():
             made = _called(target, _plain(args), _plain(kwargs))

@@ -11,6 +11,7 @@ import json
 import pickle
 import runpy
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -799,11 +800,16 @@ def test_a_model_that_was_saved_knows_its_layers(way):
 SAMPLE = "alexnet resnet18 googlenet squeezenet1_1 densenet121 mobilenet_v3_small shufflenet_v2_x0_5 mnasnet0_5 regnet_x_400mf convnext_tiny"
 
 
+@pytest.fixture(scope="session")
+def torchvision_model():
+    "Builds a model of torchvision by name."
+    return partial(runpy.run_path(str(COURSE / "benchmarks/imports.py"))["torchvision_model"], TORCHVISION)
+
+
 @needs_torchvision
 @pytest.mark.parametrize("name", SAMPLE.split())
-def test_models_of_torchvision_are_read(name):
-    make = runpy.run_path(str(COURSE / "benchmarks/imports.py"))["torchvision_model"]
-    model = make(TORCHVISION, name)
+def test_models_of_torchvision_are_read(name, torchvision_model):
+    model = torchvision_model(name)
     net = networks.from_torch(model, (3, 64, 64))
     assert net.verified < 1e-5
     assert networks.n_params(net) == sum(p.numel() for p in model.parameters())
@@ -811,12 +817,11 @@ def test_models_of_torchvision_are_read(name):
 
 
 @needs_torchvision
-def test_a_transformer_is_refused_by_name():
-    make = runpy.run_path(str(COURSE / "benchmarks/imports.py"))["torchvision_model"]
+def test_a_transformer_is_refused_by_name(torchvision_model):
     with pytest.raises(
         ValueError, match=r"operation 'expand', expand\(class_token, .* computes with the weights 'class_token'"
     ):
-        networks.from_torch(make(TORCHVISION, "vit_b_16"), (3, 224, 224))
+        networks.from_torch(torchvision_model("vit_b_16"), (3, 224, 224))
 
 
 def test_the_table_of_architectures():

@@ -358,10 +358,12 @@ def test_a_description_that_does_not_fit(nodes, says):
         Network("wrong", (3, 8, 8), nodes)
 
 
-def test_keras_says_what_it_cannot_do():
+def test_output_padding_is_the_same_in_both_frameworks():
     net = Network("up", (1, 4, 4), [ConvTranspose(1, 2, 2, output_padding=1)])
-    with pytest.raises(ValueError, match="layer 'convtranspose1': Keras can give output_padding only"):
-        networks.to_keras(net)
+    x = np.random.default_rng(0).normal(size=(2, 1, 4, 4)).astype(np.float32)
+    one, other, *_ = outputs(net, trained(net, 0), x)
+    assert one.shape[1:] == net.shapes["convtranspose1"]
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 # The door: no framework, and every kind of layer known everywhere
