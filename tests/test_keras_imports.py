@@ -699,7 +699,7 @@ def test_all_records_are_tried():
     assert {type(layer) for layer in RECORDS} | {Dense, Add, Multiply, Subtract, Concat} == set(LAYERS.values())
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(st.sampled_from(RECORDS), min_size=1, max_size=4),
     st.sampled_from([Add(), Multiply(), Subtract(), Concat()]),
