@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
-           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'main']
+           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'summary', 'main']
 
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
@@ -492,6 +492,39 @@ def watch(
     for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
         _say(f"Careful: {text}.", style="yellow")
     _tell_watched(found)
+
+# %% ../nbs/api/cli.ipynb #7cf837b9
+def _described(name: str, input_size: int | None):  # a Network: of a name, or in a file
+    from inspect import signature
+
+    from cnncourse import architectures, networks
+
+    made = {name: getattr(architectures, name) for name in architectures.__all__}
+    makers = {name: make for name, make in made.items() if "input_size" in signature(make).parameters}
+    if name.lower() in makers:
+        return makers[name.lower()](**({} if input_size is None else {"input_size": input_size}))
+    if not Path(name).is_file():
+        if Path(name).suffix:
+            raise ValueError(f"there is no file {name}")
+        networks._one_of(name, makers, "architecture")
+    net = networks.read_network(name)
+    if input_size is None or len(net.input_shape) == 1:
+        return net
+    return networks.Network(net.name, (net.input_shape[0], input_size, input_size), net.nodes, net.outputs)
+
+
+@app.command()
+def summary(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", help="For example resnet50, net.json or model.keras.")],
+    input_size: Annotated[int | None, typer.Option(min=1, help="Height and width of the pictures in pixels.")] = None,
+):
+    "Show a network layer by layer: shapes, parameters, multiply-adds, memory, and what an output sees."
+    from cnncourse import networks
+
+    try:
+        _say(str(networks.summary(_described(name, input_size))))
+    except ValueError as error:
+        raise runs.UsageError(f"{error}".rstrip(".") + "." * (str(error)[-1] != "?")) from None
 
 # %% ../nbs/api/cli.ipynb #a60ff307
 def _explain(error: Exception) -> tuple[str, int]:  # one sentence and the exit code

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .convolution import as_pair
+
+# %% ../nbs/api/torch_models.ipynb #618df259
 from cnncourse.layers import (
     ACTIVATIONS,
     Activation,
@@ -51,6 +53,10 @@ from cnncourse.layers import (
     Shape,
     Subtract,
     Upsample,
+)
+
+# %% ../nbs/api/torch_models.ipynb #e1bdad75
+from cnncourse.layers import (
     _even,
     _GlobalPool,
     _input_size,
@@ -404,7 +410,7 @@ class _Refused(Exception):  # an operation or a setting without counterpart; the
 class _Misfit(_Refused):  # an operation that we know, on an input of another size than it wants
     pass
 
-
+# %% ../nbs/api/torch_models.ipynb #6c9c703d
 @dataclass
 class _Ledger:
     "What was read of a model so far."
@@ -470,7 +476,7 @@ class _Steps(_Ledger):
             return value.step
         layers = _rearranged(self.shape_of(value.step), value.places)
         if layers is None:
-            raise _Refused("the numbers that it reads are rearranged in a way that has no record")
+            raise _Refused(f"what {value.label!r} does to the places of the numbers has no record")
         key = value.step, tuple(layers)
         if key not in self.found:
             self.found[key] = value.step
@@ -510,14 +516,17 @@ class _Values(_Steps):
             return self.make(layer, value, **settings)
         if axes != 3 or axis != 3:
             raise _Refused(f"the channels would be axis {axis} of {axes + 1}")
-        made = self.make(layer, self.moved(value, lambda x: x.permute(0, 3, 1, 2)), **settings)
+        first = self.moved(value, lambda x: x.permute(0, 3, 1, 2))
+        if first.places is not None and _rearranged(self.shape_of(first.step), first.places) is None:
+            raise _Refused("it works along the columns of maps; is a flatten missing before it?")
+        made = self.make(layer, first, **settings)
         return self.moved(made, lambda x: x.permute(0, 2, 3, 1))
 
 # %% ../nbs/api/torch_models.ipynb #b20d1730
 def _batches(value):  # the number that stands for the batch, as the two pictures of a trial
     if isinstance(value, (tuple, list)):
         return type(value)(map(_batches, value))
-    return 2 if value == _BATCH else value
+    return 2 if isinstance(value, _Pictures) else value
 
 
 class _Places(_Values):
@@ -545,9 +554,11 @@ class _Places(_Values):
         return found[0] if isinstance(made, torch.Tensor) else found
 
 # %% ../nbs/api/torch_models.ipynb #43eea66b
-_BATCH = (
-    1_000_003  # stands for the number of pictures where a model reads sizes: a prime, so that it stays recognisable
-)
+class _Pictures(int):  # stands for the number of pictures where a model reads sizes
+    pass
+
+
+_BATCH = _Pictures(1_000_003)
 
 
 def _said(value) -> str:  # an argument of an operation, for a message
@@ -578,7 +589,7 @@ def _reads(*names: str):
 
 
 def _number(value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, (bool, _Pictures)) or not isinstance(value, (int, float)):
         raise _Refused(f"{_said(value)} stands where a number was expected")
     return float(value)
 
@@ -730,7 +741,7 @@ def _read_linear(r: _Places, x, weight, bias=None):
     weights["weight"] = weight.tensor[:, :, None, None]  # on the channels of each pixel
     return r.over(Conv(len(weight.tensor), 1, bias=bias is not None), x, -1, weights=weights, name=name)
 
-
+# %% ../nbs/api/torch_models.ipynb #17682eb6
 @_reads("batch_norm")
 def _read_batch_norm(
     r: _Places, x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
@@ -806,7 +817,7 @@ def _read_avg_pool(
     sizes = map(_short, (kernel_size, stride or kernel_size, padding))
     return r.make(AvgPool(*sizes, ceil_mode, count_include_pad), x)
 
-
+# %% ../nbs/api/torch_models.ipynb #9fdb98ce
 @_reads("adaptive_avg_pool2d", "adaptive_max_pool2d")
 def _read_adaptive(r: _Places, x, output_size, return_indices=False):
     _only(return_indices=(return_indices, False))
@@ -929,7 +940,7 @@ def _read_sub(r: _Places, x, other, *, alpha=1):
         )
     return _read_add(r, _read_mul(r, other, -alpha), x)
 
-
+# %% ../nbs/api/torch_models.ipynb #7041d408
 @_reads("mul")
 def _read_mul(r: _Places, x, other):
     if isinstance(x, _Value) and isinstance(other, _Value):
@@ -964,7 +975,7 @@ def _read_cat(r: _Places, tensors, dim=0):
     made = r.make(Concat(), *parts) if len(parts) > 1 else parts[0]
     return r.moved(made, lambda y: y.permute(0, 2, 3, 1)) if last else made
 
-
+# %% ../nbs/api/torch_models.ipynb #d4317c11
 _MOVES = frozenset(
     [
         "view",
@@ -996,12 +1007,8 @@ _MOVES = frozenset(
 
 # %% ../nbs/api/torch_models.ipynb #d09877bf
 _ALIASES = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "div", "truediv": "div", "multiply": "mul"}
-
-
 _ALIASES |= {"subtract": "sub", "divide": "div", "true_divide": "div", "negative": "neg", "concat": "cat"}
-
-
-_ALIASES |= {"concatenate": "cat", "clip": "clamp", "moveaxis": "movedim", "conv_transpose2d_input": "conv_transpose2d"}
+_ALIASES |= {"concatenate": "cat", "moveaxis": "movedim", "log_sigmoid": "logsigmoid"}
 
 
 def _name_of(target) -> str | None:  # of a function or a method of PyTorch; None: it is not PyTorch's
@@ -1011,12 +1018,11 @@ def _name_of(target) -> str | None:  # of a function or a method of PyTorch; Non
     if isinstance(target, str):
         return _ALIASES.get(target.rstrip("_"), target.rstrip("_"))
     name = getattr(target, "__name__", "")
-    homes = operator, torch, F, torch.Tensor, torch.nn.init
     if name == "stochastic_depth" and target.__module__ == "torchvision.ops.stochastic_depth":
         return name
-    if not any(getattr(home, name, None) is target for home in homes):
-        return None
-    return _ALIASES.get(name.rstrip("_"), name.rstrip("_"))
+    known = _ALIASES.get(name.rstrip("_"), name.rstrip("_"))
+    ways = [getattr(home, way, None) for home in (operator, torch, F) for way in (name, known)]
+    return known if any(way is target for way in ways) else None
 
 
 def _in_place(target, settings: dict) -> bool:  # whether an operation writes its result over its first argument
@@ -1074,6 +1080,9 @@ def _computed(target, args: tuple, kwargs: dict):
     import torch
 
     given = [value for value in (*args, *kwargs.values()) if isinstance(value, _Constant)]
+    if any(isinstance(value, _Pictures) for value in args):
+        weights = [f"the weights {value.name!r}" for value in given if value.name is not None]
+        raise _Refused(f"it computes with {[*weights, 'the number of pictures'][0]}")
     try:
         with torch.no_grad():
             made = _called(target, _plain(args), _plain(kwargs))
@@ -1111,11 +1120,12 @@ _ALWAYS |= {"CircularPad2d": {"mode": "circular"}}
 _RENAMED = {"pad": {"padding": "pad"}, "unflatten": {"unflattened_size": "sizes"}}  # setting of a module → argument
 _IN_WEIGHTS = {"in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels", "bias"}
 _IN_WEIGHTS |= {"affine", "elementwise_affine", "track_running_stats"}  # what the arrays' shapes and presence say
+_IN_WEIGHTS |= {"device", "dtype", "min_value", "max_value"}  # and what is kept under another name
 
 # %% ../nbs/api/torch_models.ipynb #8f07d217
 def _settings(module, kind: str, operation: str) -> dict:  # a module's settings as arguments of its function
     takes = [p.name for p in signature(type(module)).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-    dropped = _IN_WEIGHTS | {"device", "dtype"} | ({"kernel_size"} if operation.startswith("conv") else set())
+    dropped = _IN_WEIGHTS | ({"kernel_size"} if operation.startswith("conv") else set())
     names = {name: _RENAMED.get(operation, {}).get(name, name) for name in takes if name not in dropped}
     return {to: getattr(module, name) for name, to in names.items()} | _ALWAYS.get(kind, {})
 
@@ -1141,6 +1151,8 @@ class _Calls(_Operations):
                 settings[name] = _Constant(
                     tensor, f"{target}.{name}" if isinstance(tensor, torch.nn.Parameter) else None
                 )
+        if "weight" not in settings and isinstance(getattr(module, "weight", None), torch.Tensor):
+            raise _Refused("its weight is computed from other numbers")
         function = getattr(torch, operation, None) or getattr(F, operation, None) or operation
         return self.operate(function, args, settings)
 
@@ -1234,8 +1246,10 @@ def _graph_of(model):  # of torch.fx; ValueError where it cannot follow the code
 
     if isinstance(model, fx.GraphModule):
         return model.graph
+    takes = getattr(model, "forward", None)
     try:
-        return fx.symbolic_trace(model).graph
+        usual = {p.name: p.default for p in signature(takes).parameters.values() if p.default is not p.empty}
+        return fx.symbolic_trace(model, concrete_args=usual or None).graph
     except Exception as error:  # whatever a model's code does with a tensor that has no numbers yet
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise ValueError(
@@ -1243,31 +1257,8 @@ def _graph_of(model):  # of torch.fx; ValueError where it cannot follow the code
         ) from None
 
 # %% ../nbs/api/torch_models.ipynb #be1e3e70
-class _Graphs(_Notes):
-    "Follows a graph."
-
-    def follow(self, model, graph) -> list[_Step]:
-        "Read a graph; the steps whose values come out."
-        from torch.fx.node import map_arg
-
-        values = {}
-        written = {node.args[1] for node in graph.nodes if node.target is torch_named}
-        for node in graph.nodes:
-            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
-            self.name, self.module = node.name, node.op == "call_module"
-            if node.op == "output":
-                return self.outputs(args[0])
-            try:
-                values[node] = value = self.value(model, node, args, dict(kwargs), values)
-            except _Refused as error:
-                raise ValueError(_refusal(model, node, args, kwargs, error)) from None
-            if self.module and written and node.target not in written:
-                values[node] = value = self.note(value, node.target)
-            if isinstance(value, _Value) and value.places is None and value.step:
-                value.step.node = node
-            settings = vars(model.get_submodule(node.target)) if self.module else kwargs
-            if node.op.startswith("call") and node.args and node.args[0] in values and _in_place(node.target, settings):
-                values[node.args[0]] = value  # who reads it from now on sees what was written over it
+class _Nodes(_Notes):
+    "Reads a node of a graph."
 
     def value(self, model, node, args: tuple, kwargs: dict, values: dict):
         "What a node of the graph puts out."
@@ -1295,6 +1286,33 @@ class _Graphs(_Notes):
             if _depends((args, kwargs))
             else _computed(node.target, args, kwargs)
         )
+
+# %% ../nbs/api/torch_models.ipynb #0b97cb06
+class _Graphs(_Nodes):
+    "Follows a graph."
+
+    def follow(self, model, graph) -> list[_Step]:
+        "Read a graph; the steps whose values come out."
+        from torch.fx.node import map_arg
+
+        values = {}
+        written = {node.args[1] for node in graph.nodes if node.target is torch_named}
+        for node in graph.nodes:
+            args, kwargs = map_arg((node.args, node.kwargs), values.__getitem__)
+            self.name, self.module = node.name, node.op == "call_module"
+            if node.op == "output":
+                return self.outputs(args[0])
+            try:
+                values[node] = value = self.value(model, node, args, dict(kwargs), values)
+            except _Refused as error:
+                raise ValueError(_refusal(model, node, args, kwargs, error)) from None
+            if self.module and written and node.target not in written:
+                values[node] = value = self.note(value, node.target)
+            if isinstance(value, _Value) and value.places is None and value.step:
+                value.step.node = node
+            settings = vars(model.get_submodule(node.target)) if self.module else kwargs
+            if node.op.startswith("call") and node.args and node.args[0] in values and _in_place(node.target, settings):
+                values[node.args[0]] = value  # who reads it from now on sees what was written over it
 
 # %% ../nbs/api/torch_models.ipynb #b976efff
 def _refusal(model, node, args, kwargs, error: _Refused) -> str:  # names the operation and the setting

@@ -61,6 +61,10 @@ def _first(*commands: str) -> str | None:
 BROWSER = _first("chromium", "chromium-browser", "google-chrome")
 QUARTO = _first("quarto")
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="no browser here: apt-get install chromium")
+TORCHVISION = os.environ.get("CNNCOURSE_TORCHVISION")
+needs_torchvision = pytest.mark.skipif(
+    TORCHVISION is None, reason="no torchvision here: see the first lines of benchmarks/imports.py"
+)
 needs_quarto = pytest.mark.skipif(QUARTO is None, reason="no quarto here: conda env create -f environment.yml")
 
 
@@ -78,8 +82,11 @@ def browser():
 
 
 def pytest_terminal_summary(terminalreporter):
-    "Name the curriculum lines whose lesson is still to be written; they are a plan, not a failure."
+    "Name the curriculum lines whose lesson is still to be written, and models that could not be tried: no failures."
     from cnncourse import curriculum
+
+    if TORCHVISION is None:
+        terminalreporter.write_line("CNNCOURSE_TORCHVISION names no folder: torchvision's models were not tried.")
 
     planned = [line.number for line in curriculum.planned(COURSE / "nbs")]
     if planned:
