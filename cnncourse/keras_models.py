@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from inspect import signature
+from itertools import product
 from math import prod
 from typing import NamedTuple
 
@@ -178,12 +179,14 @@ def _keras_reshape(layer: Reshape, x, name: str):
 
 
 def _keras_activation(layer: Activation, x, name: str):
-    from keras import layers, ops
+    from keras import activations, layers, ops
 
     numbers = tuple(layer.settings.values())
     match layer.function:
         case "relu" if layer.numbers:
             slope, most, threshold = numbers
+            if threshold < 0:  # the function can, the layer cannot
+                return _named(activations.relu(x, slope, most, threshold), name)
             return layers.ReLU(most, slope, threshold, name=name)(x)
         case "leaky_relu" | "elu":
             return (layers.LeakyReLU if layer.function == "leaky_relu" else layers.ELU)(*numbers, name=name)(x)
@@ -629,8 +632,9 @@ def _read_slices(call: _Call) -> list:
     shape, steps = call.values[0].shape, []
     if any(not len(place) for place in (*places, channels)):
         call.refuse("nothing left")
-    cuts = tuple((-place[0], place[-1] + 1 - size) for place, size in zip(places, shape[1:], strict=True))
     strides = tuple(place.step if len(place) > 1 else 1 for place in places)
+    ends = [min(place[-1] + step, size) for place, step, size in zip(places, strides, shape[1:], strict=True)]
+    cuts = tuple((-place[0], end - size) for place, end, size in zip(places, ends, shape[1:], strict=True))
     if np.any(cuts):
         steps.append(Pad(cuts))
     if max(strides, default=1) > 1:
@@ -861,6 +865,20 @@ def _local_norm(step) -> tuple | None:  # (LocalResponseNorm, the tensor it read
     return (layer, x) if _form(_keras_local_norm(layer, like), like) == form else None
 
 # %% ../nbs/api/keras_models.ipynb #971017af
+def _padded(pool: _Pool, sides: tuple, shape: Shape) -> list[_Pool]:
+    "The pools whose windows stand as those of a pool without padding do, after a border of `sides` was added."
+    most, found = [k // 2 for k in as_pair(pool.kernel_size, "kernel_size")], []
+    for ends in [tuple(after for _, after in sides), *product(*(range(n + 1) for n in most))]:
+        pads = tuple((before, end) for (before, _), end in zip(sides, ends, strict=True))
+        one = replace(pool, padding=pads, ceil_mode=bool(found) or pads != sides)
+        try:
+            if tuple(map(tuple, _pool_pads(one.axes(shape)))) == sides:
+                found.append(one)
+        except ValueError:  # more than half of the kernel
+            continue
+    return found
+
+
 def _scaled_pool(
     found: _Found, call: _Call
 ) -> AvgPool | None:  # of which the tensor and an array of shares are the end
@@ -870,17 +888,11 @@ def _scaled_pool(
     pad = found.nodes.get(layer.inputs[0])
     if pad is None or not isinstance(pad.layer, Pad):
         return None
-    shape, sides, size = found.shapes[pad.inputs[0]], _sides(pad.layer.padding), layer.layer
-    for ceil_mode in (False, True):
-        pads = tuple((before, before) for before, _ in sides) if ceil_mode else sides
+    shape = found.shapes[pad.inputs[0]]
+    for pool in _padded(layer.layer, _sides(pad.layer.padding), shape):
         for counted in (True, False):
-            pool = AvgPool(size.kernel_size, size.stride, pads, ceil_mode, counted)
-            try:
-                axes = pool.axes(shape)
-            except ValueError:
-                continue
-            scale = _pool_scale(pool, axes)[None, :, :, None]
-            if tuple(_pool_pads(axes)) == sides and np.array_equal(scale, constant):
+            pool = replace(pool, count_include_pad=counted)
+            if np.array_equal(_pool_scale(pool, pool.axes(shape))[None, :, :, None], constant):
                 return pool, pad.inputs
 
 # %% ../nbs/api/keras_models.ipynb #8a7d7608
@@ -970,28 +982,31 @@ def _one_layer(first: Layer, second: Layer, shape: Shape) -> tuple[Layer, bool] 
         case Pad(a, "constant", 0.0), Conv(padding="valid") if np.min(_sides(a)) >= 0:
             return replace(second, padding=_sides(a)), False
         case Pad(a, "constant", value), MaxPool(padding="valid") | AvgPool(padding="valid", count_include_pad=True):
-            wanted = -np.inf if isinstance(second, MaxPool) else 0.0
-            one = replace(second, padding=_sides(a))
-            return (one, False) if value == wanted and _fitting(one, shape) else None
-        case ConvTranspose(padding=((0, 0), (0, 0)), output_padding=(0, 0)), Pad(a, "constant", _) if (
-            np.max(_sides(a)) <= 0
-        ):
+            pools = (
+                _padded(second, _sides(a), shape) if value == (-np.inf if isinstance(second, MaxPool) else 0) else []
+            )
+            pools = [
+                pool for pool in pools if isinstance(pool, MaxPool) or np.all(_pool_scale(pool, pool.axes(shape)) == 1)
+            ]
+            return (pools[0], False) if pools else None
+        case ConvTranspose(padding=((0, 0), (0, 0))), Pad(a, "constant", _) if np.max(_sides(a)) <= 0:
             return replace(first, padding=tuple(tuple(-n for n in side) for side in _sides(a))), True
         case Conv(stride=(1, 1)), MaxPool(1, stride, 0) if max(first.dilation) > 1 and first.padding != "same":
             return replace(first, stride=stride), True
-        case Pad(a, mode, value), Pad(b, again, other) if (mode, value) == (again, other):
-            a, b = np.array(_sides(a)), np.array(_sides(b))
-            apart = not np.any((a[0], b[1])) or not np.any((a[1], b[0]))
-            if apart or (mode == "constant" and np.min(a) >= 0 <= np.min(b)):
-                return Pad(tuple(map(tuple, (a + b).tolist())), mode, value), False
+        case Pad(mode=mode), Pad(mode=again) if mode == again:
+            one = _one_pad(first, second)
+            return one and (one, False)
     return None
 
 
-def _fitting(layer: Layer, shape: Shape) -> bool:
-    try:
-        return bool(layer.output_shape(shape))
-    except ValueError:
-        return False
+def _one_pad(first: Pad, second: Pad) -> Pad | None:  # one border in place of two of the same mode
+    a, b = np.array(_sides(first.padding)), np.array(_sides(second.padding))
+    one = replace(second, padding=tuple(map(tuple, (a + b).tolist())))
+    if not np.any((a[0], b[1])) or not np.any((a[1], b[0])):  # one along the rows and one along the columns
+        return one if first.value == second.value or a.max() <= 0 else None
+    if second.mode == "constant" and ((a.max() <= 0 and not np.any(a * b)) or (a.min() >= 0 and b.min() >= 0)):
+        return one if first.value == second.value or a.max() <= 0 else None
+    return None
 
 # %% ../nbs/api/keras_models.ipynb #2d4bb380
 def _folded(found: _Found, outputs: list[str]) -> tuple[list[Node], list[str]]:
