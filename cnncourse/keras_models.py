@@ -47,6 +47,10 @@ from cnncourse.layers import (
     Shape,
     Subtract,
     Upsample,
+)
+
+# %% ../nbs/api/keras_models.ipynb #d63abcec
+from cnncourse.layers import (
     _fits,
     _Norm,
     _Pool,
