@@ -39,18 +39,18 @@ from cnncourse.layers import (
     LocalResponseNorm,
     MaxPool,
     Multiply,
-    Network,
-    Node,
     Pad,
     Reshape,
     Select,
-    Shape,
     Subtract,
     Upsample,
 )
 
 # %% ../nbs/api/keras_models.ipynb #d63abcec
 from cnncourse.layers import (
+    Network,
+    Node,
+    Shape,
     _fits,
     _Norm,
     _Pool,
