@@ -466,7 +466,7 @@ def _read_norm(call: _Call) -> list:
     groups = call.take("groups")
     return [GroupNorm(eps, groups=call.values[0].shape[0] if groups == -1 else groups, scale=scale, centre=centre)]
 
-
+# %% ../nbs/api/keras_models.ipynb #96f60517
 def _read_resize(call: _Call) -> list:  # enlarging only, by whole numbers
     size = call.take("size") if "size" in call.settings else call.take("height", "width")
     factors = [to / of for to, of in zip(_plain(size), call.values[0].shape[1:], strict=True)]
