@@ -730,6 +730,8 @@ _AUGMENT = {f"Random{name}" for name in (
     "Brightness", "ColorDegeneration", "ColorJitter", "Contrast", "ElasticTransform", "Erasing", "Flip", "GaussianBlur", "Grayscale",
     "Hue", "Invert", "Perspective", "Posterization", "Rotation", "Saturation", "Sharpness", "Shear", "Translation", "Zoom",
 )}  # fmt: skip
+
+# %% ../nbs/api/keras_models.ipynb #5878353e
 _READERS = {
     "Conv2D": _read_conv, "DepthwiseConv2D": _read_depthwise, "SeparableConv2D": _read_separable, "Dense": _read_dense,
     "Conv2DTranspose": _read_conv_transpose, "MaxPooling2D": _read_pool, "AveragePooling2D": _read_pool,
