@@ -846,7 +846,7 @@ def _form(tensor, stop) -> tuple:  # the operations behind a tensor, back to ano
     parts = [_form(part, stop) if isinstance(part, KerasTensor) else str(part) for part in parts]
     return type(step.operation).__name__, str(getattr(step.operation, "pad_width", "")), *parts
 
-
+# %% ../nbs/api/keras_models.ipynb #479d652b
 def _number_beside(step, kind: str) -> tuple:  # (the tensor, the number) that an operation joins; ValueError otherwise
     if type(step.operation).__name__ != kind or len(step.input_tensors) != 1:
         raise ValueError(kind)
