@@ -39,18 +39,18 @@ from cnncourse.layers import (
     LocalResponseNorm,
     MaxPool,
     Multiply,
-    Network,
-    Node,
     Pad,
     Reshape,
     Select,
-    Shape,
     Subtract,
     Upsample,
 )
 
 # %% ../nbs/api/keras_models.ipynb #d63abcec
 from cnncourse.layers import (
+    Network,
+    Node,
+    Shape,
     _fits,
     _Norm,
     _Pool,
@@ -466,7 +466,7 @@ def _read_norm(call: _Call) -> list:
     groups = call.take("groups")
     return [GroupNorm(eps, groups=call.values[0].shape[0] if groups == -1 else groups, scale=scale, centre=centre)]
 
-
+# %% ../nbs/api/keras_models.ipynb #96f60517
 def _read_resize(call: _Call) -> list:  # enlarging only, by whole numbers
     size = call.take("size") if "size" in call.settings else call.take("height", "width")
     factors = [to / of for to, of in zip(_plain(size), call.values[0].shape[1:], strict=True)]
@@ -730,6 +730,8 @@ _AUGMENT = {f"Random{name}" for name in (
     "Brightness", "ColorDegeneration", "ColorJitter", "Contrast", "ElasticTransform", "Erasing", "Flip", "GaussianBlur", "Grayscale",
     "Hue", "Invert", "Perspective", "Posterization", "Rotation", "Saturation", "Sharpness", "Shear", "Translation", "Zoom",
 )}  # fmt: skip
+
+# %% ../nbs/api/keras_models.ipynb #5878353e
 _READERS = {
     "Conv2D": _read_conv, "DepthwiseConv2D": _read_depthwise, "SeparableConv2D": _read_separable, "Dense": _read_dense,
     "Conv2DTranspose": _read_conv_transpose, "MaxPooling2D": _read_pool, "AveragePooling2D": _read_pool,
@@ -844,7 +846,7 @@ def _form(tensor, stop) -> tuple:  # the operations behind a tensor, back to ano
     parts = [_form(part, stop) if isinstance(part, KerasTensor) else str(part) for part in parts]
     return type(step.operation).__name__, str(getattr(step.operation, "pad_width", "")), *parts
 
-
+# %% ../nbs/api/keras_models.ipynb #479d652b
 def _number_beside(step, kind: str) -> tuple:  # (the tensor, the number) that an operation joins; ValueError otherwise
     if type(step.operation).__name__ != kind or len(step.input_tensors) != 1:
         raise ValueError(kind)

@@ -62,7 +62,8 @@ def stir(model, most=0.7, seed=0):
     for weight in model.weights:
         value = weight.numpy()
         if value.dtype.kind == "f" and value.ndim and (value.ndim == 1 or most > 0.1):
-            weight.assign(value + rng.uniform(0 if "variance" in weight.name else -most, most, value.shape))
+            value = value + rng.uniform(-most, most, value.shape)
+            weight.assign(np.abs(value) + 0.1 if "variance" in weight.name else value)
     return model
 
 
