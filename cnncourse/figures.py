@@ -14,7 +14,6 @@ import base64
 import html
 import io
 import json
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 
+from .files import write_whole
 from .pictures import check_boxes
 
 # %% ../nbs/08_figures.ipynb #e1eb231a
@@ -1310,17 +1310,7 @@ def _save_frames(player, path: Path) -> None:
     images = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB") for frame in frames]
     held, settings = io.BytesIO(), {"save_all": True, "append_images": images[1:], "loop": 0}
     images[0].save(held, path.suffix[1:].upper(), duration=max(20, round(1000 * player.seconds)), **settings)
-    _write_whole(path, held.getvalue())
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    "Write beside, then rename: the file is never half there."
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, held.getvalue())
 
 # %% ../nbs/08_figures.ipynb #cb310b21
 @dataclass
@@ -1354,7 +1344,7 @@ class Player:
             return _save_frames(self, path)
         _expect(path.suffix.lower() in kinds, "the file's name must end in .html, .gif or .webp", str(path))
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.alt)}</title>{self._repr_html_()}</html>'
-        return _write_whole(path, page.encode())
+        return write_whole(path, page)
 
 # %% ../nbs/08_figures.ipynb #29752ed9
 def animate(

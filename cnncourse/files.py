@@ -23,6 +23,15 @@ def _beside(path: Path) -> Path:  # a name that no other writer has, short enoug
     return path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.part")
 
 
+def _to_disk(folder: Path):  # the new name, too, must reach the disk
+    if os.name == "posix":
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(held)
+        finally:
+            os.close(held)
+
+
 def write_whole(
     path: str | Path,  # the final name; missing folders are made
     content: str | bytes | Callable[[BinaryIO], Any],  # or a function that writes into the open binary file it gets
@@ -40,6 +49,7 @@ def write_whole(
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+        _to_disk(path.parent)
     except OSError as error:
         if error.errno and error.filename in (None, str(beside)):  # the reader knows the final name
             raise OSError(error.errno, error.strerror, str(path)) from None

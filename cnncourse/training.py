@@ -17,7 +17,6 @@ import json
 import os
 import random
 import re
-import secrets
 import sys
 import time
 import warnings
@@ -32,6 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .files import write_whole
 from .labels import as_numpy, check_same_names, class_labels
 
 # %% ../nbs/api/training.ipynb #85b6227d
@@ -1121,25 +1121,6 @@ def _digest(arrays: dict, text: str) -> str:
     return digest.hexdigest()
 
 # %% ../nbs/api/training.ipynb #00989af9
-def _write_safely(path: Path, content: bytes) -> None:
-    "Write beside, force onto the disk, rename: `path` is always whole, the old one or the new one."
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")  # no other writer has this name
-    try:
-        with open(beside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name, too, must reach the disk
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _sweep(path: Path) -> None:
     "Remove what trainings that were killed while they wrote have left beside `path`: parts older than an hour."
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
@@ -1303,7 +1284,7 @@ def _save_checkpoint(path: Path, run: Run, settings: dict) -> None:
 
     arrays = {}
     text = json.dumps(_pack({"network": run.network(), "settings": settings, "state": _state_of(run)}, arrays))
-    _write_safely(path, save(arrays, {"cnncourse": text, "sha256": _digest(arrays, text)}))
+    write_whole(path, save(arrays, {"cnncourse": text, "sha256": _digest(arrays, text)}))
 
 
 def _read_checkpoint(path: Path) -> dict:

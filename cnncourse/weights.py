@@ -8,13 +8,14 @@ __all__ = ['Slot', 'slots', 'get_weights', 'set_weights', 'copy_weights', 'save_
 
 # %% ../nbs/api/weights.ipynb #8bebf36a
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from .files import write_whole
 
 # %% ../nbs/api/weights.ipynb #787985b3
 def _in_keras(model) -> bool:  # a model of Keras rather than of PyTorch, told without importing either
@@ -157,15 +158,10 @@ def save_weights(
     **about: str,  # kept in the file's header
 ):
     "Save all weights of a model."
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file({name: np.ascontiguousarray(w) for name, w in get_weights(model).items()}, beside, about or None)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    arrays = {name: np.ascontiguousarray(w) for name, w in get_weights(model).items()}
+    write_whole(path, save(arrays, about or None))
 
 # %% ../nbs/api/weights.ipynb #7924bc4a
 def _header(path: Path) -> dict:  # of a safetensors file: a record for each array, and what else was written there

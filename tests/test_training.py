@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from cnncourse import files
 from cnncourse import training as tr
 
 RNG = np.random.default_rng(0)
@@ -1030,7 +1031,7 @@ def test_two_trainings_may_write_one_path(tmp_path):
     def write(content):
         while time.monotonic() < stop:
             try:
-                tr._write_safely(path, content)
+                files.write_whole(path, content)
             except OSError as error:
                 errors.append(error)
 
