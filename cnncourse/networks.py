@@ -8,6 +8,7 @@ __all__ = ['Row', 'LayerTable', 'summary', 'activations', 'grad_cam', 'occlusion
 
 # %% ../nbs/api/networks.ipynb #48e65779
 import json
+import warnings
 import zipfile
 from graphlib import CycleError, TopologicalSorter
 from html import escape
@@ -225,8 +226,8 @@ def _torch_values(model, x: np.ndarray, names: list[str]) -> dict:  # tensors, s
 def _batch(model, x) -> np.ndarray:  # pictures, or vectors, of the shape that the model takes
     x = np.asarray(x, np.float32)
     if _in_keras(model):
-        *size, channels = model.input_shape[1:]
-        shape = (channels, *size)
+        *size, last = model.input_shape[1:]
+        shape = (1, *size, last) if len(size) == 1 else (last, *size)  # (h, w) has one channel
     else:
         shape = _network_of(model).input_shape
     if x.ndim == len(shape):
@@ -421,9 +422,11 @@ def _verify_torch(model, net: Network, weights: dict, nodes: dict, graph):
 def _keras_values(model, x: np.ndarray, outputs) -> list[np.ndarray]:  # (n, c, h, w) or (n, features)
     import keras
 
-    part = keras.Model(model.inputs, outputs)
-    values = keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False))
-    return [np.moveaxis(keras.ops.convert_to_numpy(value), -1, 1) for value in values]
+    (into,) = model.inputs
+    pictures = np.moveaxis(x, 1, -1)
+    values = keras.Model(into, outputs)(pictures[..., 0] if into.ndim < x.ndim else pictures, training=False)
+    found = map(keras.ops.convert_to_numpy, keras.tree.flatten(values))
+    return [value[:, None] if value.ndim == 3 else np.moveaxis(value, -1, 1) for value in found]
 
 
 def _keras_apart(model, tensors: dict, ours, net: Network, x: np.ndarray) -> dict[str, float]:
@@ -455,6 +458,15 @@ def _verify_keras(model, net: Network, tensors: dict):
     _mark_proven(net, apart, 1e-4, model.name)
 
 # %% ../nbs/api/networks.ipynb #0e274e23
+def _say_idle(model, weights: dict):
+    "A warning that names the weights of a model of PyTorch which take no part in what comes out."
+    used = {tensor.data_ptr() for tensor in weights.values()}
+    idle = [name for name, tensor in model.named_parameters() if tensor.data_ptr() not in used and not tensor.is_meta]
+    if idle:
+        some = ", ".join(idle[:3]) + (", …" if len(idle) > 3 else "")
+        warnings.warn(f"{some}: these weights take no part in what comes out, and are not counted", stacklevel=3)
+
+
 def from_torch(
     model,  # torch.nn.Module made of the layers that `layers` knows
     input_shape: Shape,  # (c, h, w)
@@ -463,6 +475,7 @@ def from_torch(
 ) -> Network:  # `verified` says how far they agree
     "The description of a model of PyTorch; `ValueError` names what has no counterpart, or does not agree."
     net, weights, nodes, graph = read_torch(model, input_shape, name)
+    _say_idle(model, weights)
     if verify:
         _verify_torch(model, net, weights, nodes, graph)
     return net

@@ -836,3 +836,19 @@ def test_the_table_of_architectures():
         assert len(tried) >= {"torch": 26, "keras": 36}[framework]
         assert sum("verified" in record for record in tried) >= least
         assert all(record.get("refused", "no counterpart") for record in tried)
+
+
+class Spare(nn.Module):
+    "A model with a layer that it never uses."
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.spare = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def test_weights_that_take_no_part_are_named_and_not_counted():
+    with pytest.warns(UserWarning, match=r"spare\.weight, spare\.bias: these weights take no part"):
+        assert networks.n_params(networks.from_torch(Spare(), (3, 8, 8))) == 4 * 28

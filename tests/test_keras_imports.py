@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import inspect
+import warnings
 
 import keras
 import numpy as np
@@ -761,3 +762,12 @@ def test_tensors_of_a_model_are_those_of_its_nodes():
     assert next(iter(tensors)) == "conv.activation"
     np.testing.assert_array_equal(found[0] + x, found[1])
     assert [node.name for node in net.nodes if node.name in tensors] == list(tensors)
+
+
+@pytest.mark.parametrize("end", [(28, 28), (28, 28, 1)], ids=str)
+def test_maps_without_a_channel_axis_are_compared_as_one_channel(end):
+    middle = [layers.Flatten(), layers.Dense(784), layers.Reshape(end)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = networks.from_keras(keras.Sequential([layers.Input((28, 28)), *middle]))
+    assert net.shapes[net.outputs[0]] == (1, 28, 28) and net.verified < 1e-5
