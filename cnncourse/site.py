@@ -929,8 +929,9 @@ def run_tool(
     "Run a program to its end and return what it said; its last words become the error where it fails."
     from subprocess import TimeoutExpired
 
+    places = {"TMPDIR": str(supervisor.home())}  # what a tool that is stopped leaves there goes with this command
     try:
-        done = supervisor.call(command, cwd=folder, env=dict(os.environ) | environment, timeout=seconds)
+        done = supervisor.call(command, cwd=folder, env=dict(os.environ) | places | environment, timeout=seconds)
     except TimeoutExpired:
         raise SiteError(f"{name} did not end within {seconds:g} seconds; it was stopped") from None
     said = plain(done.stdout + done.stderr)
