@@ -562,11 +562,37 @@ def _hooks(held: dict, progress: str | None, name: str) -> dict[str, Callable]: 
 
     return {"on_notebook_start": notebook_starts, "on_cell_start": cell_starts}
 
+# %% ../nbs/api/runs.ipynb #6122f3ca
+def _client_class():  # a client of a kernel that misses no reply
+    import queue
+
+    from jupyter_client.asynchronous.client import AsyncKernelClient
+    from jupyter_client.channels import AsyncZMQSocketChannel
+    from traitlets import Type
+
+    class Channel(AsyncZMQSocketChannel):
+        async def get_msg(self, timeout=None):
+            "Look again each second: a reply that comes while nbclient answers a widget on the same socket wakes nobody."
+            until = None if timeout is None else time.monotonic() + timeout
+            while True:
+                left = 1.0 if until is None else min(1.0, max(0.0, until - time.monotonic()))
+                try:
+                    return await super().get_msg(left)
+                except queue.Empty:
+                    if until is not None and time.monotonic() >= until:
+                        raise
+
+    class Client(AsyncKernelClient):
+        shell_channel_class = Type(Channel)
+
+    return Client
+
 # %% ../nbs/api/runs.ipynb #20c3886b
 def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: dict) -> dict[str, object]:
     "For papermill: how the kernel is started, as an owned child with its sockets and its log in `place`."
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
+    from traitlets import default
     from traitlets.config import Config
 
     class Kernel(AsyncKernelManager):
@@ -574,6 +600,10 @@ def _kernel(place: Path, mark: str, env: dict[str, str], cwd: str | None, held: 
         def kernel_spec(self):  # this environment's own, whatever kernels are installed on the machine
             start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
             return KernelSpec(argv=start, display_name="python3", language="python")
+
+        @default("client_factory")
+        def _client_factory_default(self):
+            return _client_class()
 
         async def start_kernel(self, **given):
             with open(place / "log", "wb") as log:

@@ -1,7 +1,9 @@
 """`cnncourse run`: what runs again, what survives a kill, what a cluster does, and what bad input gets."""
 
+import asyncio
 import json
 import os
+import queue
 import random
 import re
 import resource
@@ -14,7 +16,10 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq
+import zmq.asyncio
 from conftest import COMMAND, COURSE, cnncourse, notebook
+from jupyter_client.session import Session
 
 from cnncourse import runs, supervisor
 
@@ -581,3 +586,29 @@ def test_plain_lines_where_there_is_no_terminal(course):
     assert "01_first: started, 2 cells" in done.stdout
     assert "(2 of 2)" in done.stdout and "\x1b" not in done.stdout
     assert "All 2 notebooks are current." in cnncourse("run", cwd=course).stdout
+
+
+def test_a_reply_that_woke_nobody_is_seen(tmp_path):
+    # nbclient answers an output widget on the socket on which it waits: that may use up the one wake-up of a reply
+    async def receive():
+        context = zmq.asyncio.Context()
+        ours, theirs = context.socket(zmq.DEALER), zmq.Socket(zmq.Context(), zmq.DEALER)
+        theirs.bind(f"ipc://{tmp_path}/socket")
+        ours.connect(f"ipc://{tmp_path}/socket")
+        session = Session()
+        client = runs._client_class()()
+        channel = client.shell_channel_class(ours, session)
+        waiting = asyncio.ensure_future(channel.get_msg())
+        await asyncio.sleep(0.2)
+        session.send(theirs, "reply", {"number": 7})
+        raw = zmq.Socket.shadow(ours.underlying)
+        while not raw.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # looking uses it up
+            time.sleep(0.01)
+        message = await asyncio.wait_for(waiting, 10)
+        with pytest.raises(queue.Empty):
+            await channel.get_msg(timeout=0.1)
+        context.destroy(linger=0)
+        theirs.close(linger=0)
+        return message["content"]
+
+    assert asyncio.run(receive()) == {"number": 7}
