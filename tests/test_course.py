@@ -54,7 +54,8 @@ def test_the_site_has_a_page_for_every_notebook_and_no_solution(executed, site):
 
 
 def test_no_page_asks_another_host(site):
-    assert check_links(site) == []
+    # the page for lost visitors alone names the place of the site on its host
+    assert [found for found in check_links(site) if found[0] != "404.html"] == []
 
 
 def test_the_site_wants_executed_notebooks(course):

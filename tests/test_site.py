@@ -708,7 +708,8 @@ def test_a_full_disk_is_one_sentence_at_every_moment(course, monkeypatch, place,
     monkeypatch.setattr(site, "process", lambda course, folder, *call: shutil.copytree_(folder, folder / "_proc"))
     monkeypatch.setattr(shutil, "copytree_", COPYTREE, raising=False)
     monkeypatch.setattr(site, "run_tool", lambda *args, **kwargs: "")
-    monkeypatch.setattr(site, "finish", lambda *args: None)
+    for step in ("frame_pages", "finish", "write_extras"):
+        monkeypatch.setattr(site, step, lambda *args: None)
     told = fails_and_keeps(course, r"[Nn]o space left on")
     assert "the old site stays" in told and "[(" not in told
 
