@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import pytest
 os.environ.setdefault(
     "TF_ENABLE_ONEDNN_OPTS", "0"
 )  # read at TensorFlow's import; its oneDNN kernels abort on odd layers
+
+# The tests send these to commands that they start. A shell that starts the tests in the background has them ignored, and children inherit that.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 COURSE = Path(__file__).parents[1]
 OFFLINE = COURSE / "tests" / "offline"
