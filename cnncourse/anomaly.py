@@ -29,6 +29,7 @@ from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.neighbors import NearestNeighbors
 
+from .files import write_whole
 from cnncourse.networks import (
     Activation,
     Concat,
@@ -959,18 +960,6 @@ class Watched:
         above = {name: score for name, score in self.scores.items() if score > self.threshold}
         return dict(sorted(above.items(), key=lambda item: -item[1]))
 
-
-def _write_beside(path, write):
-    "Call `write(file)` on a file beside `path`, then rename: there is the whole file or none."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".watch.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            write(file)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
 # %% ../nbs/07_anomaly.ipynb #d4726659
 def _listed(folder, *others):
     "The picture files of a folder but for those in `others`, and why the rest is not read: paths below it."
@@ -1166,7 +1155,7 @@ def _write_table(path, rows):
     table.writeheader()
     for row in sorted(rows, key=lambda row: row["file"]):
         table.writerow({column: _defused(value) for column, value in row.items()})
-    _write_beside(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
+    write_whole(path, lambda file: file.write(text.getvalue().encode("utf-8-sig")))
 
 
 def _not_read(name, why):
@@ -1274,7 +1263,7 @@ def _inspect(folder, files, names, out, read, judge, wanted, threshold, progress
         for path, picture, maps in zip(paths, pictures, all_maps, strict=True):
             row, score_map, start = _judged(judge, maps, names[path], wanted, threshold)
             image = Image.fromarray(_overlay(picture, score_map, start))
-            _write_beside(out / row["map"], partial(image.save, format="PNG", pnginfo=mark))
+            write_whole(out / row["map"], partial(image.save, format="PNG", pnginfo=mark))
             yield row
         yield from (_not_read(names[path], why) for path, why in unread.items())
         done += len(paths) + len(unread)
