@@ -43,7 +43,13 @@ from cnncourse.networks import (
     to_keras,
     to_torch,
 )
-from .pictures import PictureError, list_pictures, picture_shape, read_mask, read_picture
+from cnncourse.pictures import (
+    PictureError,
+    list_pictures,
+    picture_shape,
+    read_mask,
+    read_picture,
+)
 from .pictures import shown as as_text
 from .scaling import Standardizer, scale_or_one, to_unit
 from .training import fit, fit_keras, predict
@@ -56,7 +62,9 @@ def check_scores(
     "`scores` as a row of at least one finite number; `ValueError` otherwise."
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1 or not scores.size:
-        raise ValueError(f"{what} must be a row of at least one number; got shape {scores.shape}")
+        raise ValueError(
+            f"{what} must be a row of at least one number; got shape {scores.shape}"
+        )
     if not np.isfinite(scores).all():
         first = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise ValueError(f"{what} must be finite; number {first} is {scores[first]}")
@@ -70,10 +78,14 @@ def check_labels(
     "`labels` as truth values of both kinds; `ValueError` otherwise."
     labels = np.asarray(labels)
     if labels.shape != (n,):
-        raise ValueError(f"labels must be {n} values, one for each score; got shape {labels.shape}")
+        raise ValueError(
+            f"labels must be {n} values, one for each score; got shape {labels.shape}"
+        )
     if set(np.unique(labels)) != {0, 1}:
         found = ", ".join(map(str, np.unique(labels)[:3].tolist()))
-        raise ValueError(f"labels must hold both 0 (normal) and 1 (anomaly) and nothing else; got {found}")
+        raise ValueError(
+            f"labels must hold both 0 (normal) and 1 (anomaly) and nothing else; got {found}"
+        )
     return labels.astype(bool)
 
 # %% ../nbs/07_anomaly.ipynb #061a9e09
@@ -84,8 +96,14 @@ def flag(
     "Which scores are anomalies: those above the threshold. A score at the threshold is normal."
     scores = np.asarray(scores, dtype=np.float64)
     if np.isnan(threshold) or np.isnan(scores).any():
-        where = "the threshold" if np.isnan(threshold) else f"score {int(np.flatnonzero(np.isnan(scores).ravel())[0])}"
-        raise ValueError(f"{where} is NaN, so that nothing can be said to be normal or an anomaly")
+        where = (
+            "the threshold"
+            if np.isnan(threshold)
+            else f"score {int(np.flatnonzero(np.isnan(scores).ravel())[0])}"
+        )
+        raise ValueError(
+            f"{where} is NaN, so that nothing can be said to be normal or an anomaly"
+        )
     return scores > threshold
 
 # %% ../nbs/07_anomaly.ipynb #cc1bd4b8
@@ -129,7 +147,9 @@ def _sigma(scores, *, k, ddof, **_):
     if not (np.isfinite(k) and k >= 0):
         raise ValueError(f"k must be a number of at least 0; got {k}")
     if not 0 <= ddof < len(scores):
-        raise ValueError(f"ddof must be at least 0 and below the number of scores, {len(scores)}; got {ddof}")
+        raise ValueError(
+            f"ddof must be at least 0 and below the number of scores, {len(scores)}; got {ddof}"
+        )
     return scores.mean() + k * scores.std(ddof=ddof) if np.ptp(scores) else scores[0]
 
 
@@ -141,7 +161,9 @@ def _percentile(scores, *, q, **_):
 def _pareto(beyond):
     "Shape and scale of a generalised Pareto curve, by weighted averages (Hosking and Wallis 1987)."
     n = len(beyond)
-    above = (n - np.arange(1, n + 1) + 0.35) / n  # share of the scores above each, the smallest first
+    above = (
+        n - np.arange(1, n + 1) + 0.35
+    ) / n  # share of the scores above each, the smallest first
     mean, weighted = beyond.mean(), (np.sort(beyond) * above).mean()
     shape = np.clip(2 - mean / (mean - 2 * weighted), -0.5, 0.5)
     return shape, mean * (1 - shape)
@@ -150,7 +172,11 @@ def _pareto(beyond):
 def _tail(scores, *, q, tail, **_):
     "The q-quantile of a generalised Pareto curve fitted to the largest scores (peaks over threshold)."
     if not 0 < tail < 1 or q == 1:
-        what = f"tail must be between 0 and 1; got {tail}" if q < 1 else "q must be below 1 for the tail; got 1"
+        what = (
+            f"tail must be between 0 and 1; got {tail}"
+            if q < 1
+            else "q must be below 1 for the tail; got 1"
+        )
         raise ValueError(what)
     start = np.quantile(scores, 1 - tail)
     beyond = scores[scores > start] - start
@@ -164,14 +190,24 @@ def _tail(scores, *, q, tail, **_):
 def cuts(
     scores: np.ndarray,  # (n,), finite
     labels: np.ndarray,  # (n,), bool; True is an anomaly
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # thresholds, hits and false alarms of each
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # thresholds, hits and false alarms of each
     "Every threshold that divides the scores otherwise than the one before, from all flagged to none; sorts once."
     values, place = np.unique(scores, return_inverse=True)
     middle = values[:-1] + np.diff(values) / 2
-    middle = np.where(middle < values[1:], middle, values[:-1])  # neighbouring floats have nothing between them
-    thresholds = np.concatenate([[np.nextafter(values[0], -np.inf)], middle, values[-1:]])
-    at_value = np.bincount(place + len(values) * labels, minlength=2 * len(values)).reshape(2, -1)
-    passed = np.pad(np.cumsum(at_value, axis=1), ((0, 0), (1, 0)))  # scores at or below each threshold
+    middle = np.where(
+        middle < values[1:], middle, values[:-1]
+    )  # neighbouring floats have nothing between them
+    thresholds = np.concatenate(
+        [[np.nextafter(values[0], -np.inf)], middle, values[-1:]]
+    )
+    at_value = np.bincount(
+        place + len(values) * labels, minlength=2 * len(values)
+    ).reshape(2, -1)
+    passed = np.pad(
+        np.cumsum(at_value, axis=1), ((0, 0), (1, 0))
+    )  # scores at or below each threshold
     alarms, hits = passed[:, -1:] - passed
     return thresholds, hits, alarms
 
@@ -198,13 +234,19 @@ _FEW = 30  # normal scores below which a threshold comes with a warning
 
 def _needed(method, *, q=0.99, tail=0.1, **_):
     "How many normal scores a rule needs: for the tail ten to fit to, and as many as one false alarm is expected in."
-    return max(_FEW, math.ceil(round(max(10 / tail, 1 / (1 - q)), 6))) if method == "tail" else _FEW
+    return (
+        max(_FEW, math.ceil(round(max(10 / tail, 1 / (1 - q)), 6)))
+        if method == "tail"
+        else _FEW
+    )
 
 # %% ../nbs/07_anomaly.ipynb #3989869f
 def _best_cut(scores, labels, method, costs):
     "The cut that is best by a rule with labels; of equally good ones the highest, which alarms least."
     if min(costs) < 0 or len(costs) != 2:
-        raise ValueError(f"costs must be two numbers of at least 0, of a false alarm and of a miss; got {costs}")
+        raise ValueError(
+            f"costs must be two numbers of at least 0, of a false alarm and of a miss; got {costs}"
+        )
     thresholds, hits, alarms = cuts(scores, labels)
     worth = _FROM_LABELS[method](hits, alarms, labels.sum(), (~labels).sum(), costs)
     return thresholds[np.flatnonzero(worth == worth.max())[-1]]
@@ -213,11 +255,17 @@ def _best_cut(scores, labels, method, costs):
 def _check_rule(method, labels, q):
     "Refuse an unknown rule, labels where none are needed or missing ones, and a q that is no share."
     if method not in {**_FROM_NORMAL, **_FROM_LABELS}:
-        raise ValueError(f"method must be one of {', '.join([*_FROM_NORMAL, *_FROM_LABELS])}; got {method!r}")
+        raise ValueError(
+            f"method must be one of {', '.join([*_FROM_NORMAL, *_FROM_LABELS])}; got {method!r}"
+        )
     if method in _FROM_NORMAL and labels is not None:
-        raise ValueError(f"{method!r} learns from normal scores alone: give those, and no labels")
+        raise ValueError(
+            f"{method!r} learns from normal scores alone: give those, and no labels"
+        )
     if method in _FROM_LABELS and labels is None:
-        raise ValueError(f"{method!r} needs labels: 0 for each normal score, 1 for each anomaly")
+        raise ValueError(
+            f"{method!r} needs labels: 0 for each normal score, 1 for each anomaly"
+        )
     if not 0 <= q <= 1:
         raise ValueError(f"q must be a share from 0 to 1; got {q}")
 
@@ -241,19 +289,28 @@ def fit_threshold(
         threshold = float(_best_cut(scores, labels, method, costs))
         normal = scores[~labels]
     else:
-        threshold, normal = float(_FROM_NORMAL[method](scores, k=k, q=q, ddof=ddof, tail=tail)), scores
+        threshold, normal = (
+            float(_FROM_NORMAL[method](scores, k=k, q=q, ddof=ddof, tail=tail)),
+            scores,
+        )
     needed = _needed(method, q=q, tail=tail)
     if len(normal) < needed:
         aim = f" by the tail rule at q = {q:g}" if method == "tail" else ""
         alarms = false_alarms(normal, threshold)
-        count = "1 normal score is" if len(normal) == 1 else f"{len(normal)} normal scores are"
+        count = (
+            "1 normal score is"
+            if len(normal) == 1
+            else f"{len(normal)} normal scores are"
+        )
         text = f"{count} few for a threshold{aim}: {alarms}; have {needed:,} or more"
         warnings.warn(text, stacklevel=2)
     return threshold
 
 # %% ../nbs/07_anomaly.ipynb #4e8b4ed2
 PARTS = {  # rectangles (rows, columns) of a 512 x 512 photograph; no two of them share a pixel
-    "train": [(slice(r, r + 192), slice(c, c + 192)) for r in (0, 320) for c in (0, 320)],
+    "train": [
+        (slice(r, r + 192), slice(c, c + 192)) for r in (0, 320) for c in (0, 320)
+    ],
     "calibrate": [(slice(192, 320), slice(c, c + 192)) for c in (0, 320)],
     "test": [(slice(0, 512), slice(192, 320))],
 }
@@ -271,11 +328,19 @@ def cut_patches(
     if photo.ndim != 3 or photo.shape[1:] != (512, 512):
         raise ValueError(f"photo must have shape (c, 512, 512); got {photo.shape}")
     if part not in PARTS or not 1 <= size <= 128:
-        raise ValueError(f"part must be one of {', '.join(PARTS)} and size from 1 to 128; got {part!r} and {size}")
-    rng, patches = np.random.default_rng(seed), np.empty((n, photo.shape[0], size, size), np.float32)
+        raise ValueError(
+            f"part must be one of {', '.join(PARTS)} and size from 1 to 128; got {part!r} and {size}"
+        )
+    rng, patches = (
+        np.random.default_rng(seed),
+        np.empty((n, photo.shape[0], size, size), np.float32),
+    )
     for patch in patches:
         rows, columns = PARTS[part][rng.integers(len(PARTS[part]))]
-        top, left = rng.integers(rows.start, rows.stop - size + 1), rng.integers(columns.start, columns.stop - size + 1)
+        top, left = (
+            rng.integers(rows.start, rows.stop - size + 1),
+            rng.integers(columns.start, columns.stop - size + 1),
+        )
         patch[:] = photo[:, top : top + size, left : left + size] / 255
     return patches
 
@@ -310,7 +375,11 @@ def _disc(shape, radius, rng, ripple=0.0):
     cy, cx = (rng.uniform(radius, max(radius, side - 1 - radius)) for side in shape)
     angle, edge = np.arctan2(y - cy, x - cx), radius * np.ones(shape)
     for waves in (2, 3, 5):
-        edge += radius * rng.uniform(-ripple, ripple) * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
+        edge += (
+            radius
+            * rng.uniform(-ripple, ripple)
+            * np.cos(waves * angle + rng.uniform(0, 2 * np.pi))
+        )
     return np.clip(edge + 0.5 - np.hypot(y - cy, x - cx), 0, 1)
 
 
@@ -322,7 +391,10 @@ def _ink(x, level, rng):
 def _scratch(x, rng, _elsewhere, *, length, width, level):
     "A thin bent line."
     y, across = np.indices(x.shape[1:])
-    cy, cx = (rng.uniform(length / 3, max(length / 3, side - 1 - length / 3)) for side in x.shape[1:])
+    cy, cx = (
+        rng.uniform(length / 3, max(length / 3, side - 1 - length / 3))
+        for side in x.shape[1:]
+    )
     turn, bend = rng.uniform(0, np.pi), length * rng.uniform(-0.2, 0.2)
     t = np.linspace(-0.5, 0.5, 4 * length)
     along, aside = length * t, bend * (4 * t**2 - 0.5)
@@ -334,16 +406,26 @@ def _scratch(x, rng, _elsewhere, *, length, width, level):
 
 def _blot(x, rng, _elsewhere, *, radius, level):
     "A spot with an uneven outline, through which the ground shows a little."
-    return _disc(x.shape[1:], radius, rng, ripple=0.15), 0.85 * _ink(x, level, rng) + 0.15 * x
+    return _disc(x.shape[1:], radius, rng, ripple=0.15), 0.85 * _ink(
+        x, level, rng
+    ) + 0.15 * x
 
 # %% ../nbs/07_anomaly.ipynb #4c1883db
 def _patch(x, rng, elsewhere, *, side, opacity):
     "A square of another picture."
     if elsewhere is None or np.shape(elsewhere)[1:] != x.shape:
-        raise ValueError(f"a patch needs pictures from elsewhere, each of shape {x.shape}; give them as elsewhere=")
+        raise ValueError(
+            f"a patch needs pictures from elsewhere, each of shape {x.shape}; give them as elsewhere="
+        )
     side = min(side, *x.shape[1:])
-    other, paint, cover = elsewhere[rng.integers(len(elsewhere))], x.copy(), np.zeros(x.shape[1:])
-    (top, from_top), (left, from_left) = (rng.integers(0, length - side + 1, 2) for length in x.shape[1:])
+    other, paint, cover = (
+        elsewhere[rng.integers(len(elsewhere))],
+        x.copy(),
+        np.zeros(x.shape[1:]),
+    )
+    (top, from_top), (left, from_left) = (
+        rng.integers(0, length - side + 1, 2) for length in x.shape[1:]
+    )
     here = (slice(top, top + side), slice(left, left + side))
     paint[:, *here] = other[:, from_top : from_top + side, from_left : from_left + side]
     cover[here] = opacity
@@ -366,7 +448,8 @@ def draw_defect(
     severity: str,  # "easy", "middle" or "hard"
     *,
     rng: np.random.Generator,  # decides where and how
-    elsewhere: np.ndarray | None = None,  # (n, c, h, w), for "patch": pictures to take the square from
+    elsewhere: np.ndarray
+    | None = None,  # (n, c, h, w), for "patch": pictures to take the square from
 ) -> tuple[np.ndarray, np.ndarray]:  # picture (c, h, w), float32, and mask (h, w), bool
     "A copy of a picture with one defect drawn on it, and where it is."
     if kind not in SEVERITIES or severity not in SEVERITIES[kind]:
@@ -409,13 +492,22 @@ def inspect_texture(
     seeds = np.random.SeedSequence(seed).spawn(5)
     cut = partial(cut_patches, photos[name])
     x_test = cut(n_test, test_part, seed=seeds[2])
-    elsewhere = [cut_patches(p, n_test, test_part, seed=seeds[3]) for other, p in photos.items() if other != name]
+    elsewhere = [
+        cut_patches(p, n_test, test_part, seed=seeds[3])
+        for other, p in photos.items()
+        if other != name
+    ]
     rng, elsewhere = np.random.default_rng(seeds[4]), np.concatenate(elsewhere)
     masks, kinds = np.zeros((n_test, *x_test.shape[2:]), bool), ["good"] * n_test
     for i in range(n_test // 2, n_test):
         kinds[i] = list(SEVERITIES)[i % 4]
-        x_test[i], masks[i] = draw_defect(x_test[i], kinds[i], severity, rng=rng, elsewhere=elsewhere)
-    normal = cut(n_train, "train", seed=seeds[0]), cut(n_calibrate, "calibrate", seed=seeds[1])
+        x_test[i], masks[i] = draw_defect(
+            x_test[i], kinds[i], severity, rng=rng, elsewhere=elsewhere
+        )
+    normal = (
+        cut(n_train, "train", seed=seeds[0]),
+        cut(n_calibrate, "calibrate", seed=seeds[1]),
+    )
     return Inspection(*normal, x_test, np.array(kinds) != "good", masks, tuple(kinds))
 
 # %% ../nbs/07_anomaly.ipynb #1bf3b428
@@ -432,7 +524,9 @@ def _check_maps(maps, masks):
     "Score maps and masks `(n, h, w)` of one shape."
     maps, masks = np.asarray(maps), np.asarray(masks)
     if maps.ndim != 3 or maps.shape != masks.shape:
-        raise ValueError(f"maps and masks must have one shape (n, h, w); got {maps.shape} and {masks.shape}")
+        raise ValueError(
+            f"maps and masks must have one shape (n, h, w); got {maps.shape} and {masks.shape}"
+        )
     return maps, masks
 
 
@@ -460,10 +554,16 @@ def region_overlap(
         weight[:] = (1 / np.maximum(np.bincount(regions.ravel()), 1))[regions]
         weight[regions == 0] = 1
     alarms, overlap, _ = roc_curve(
-        y, check_scores(maps.ravel()), sample_weight=weights.ravel(), drop_intermediate=False
+        y,
+        check_scores(maps.ravel()),
+        sample_weight=weights.ravel(),
+        drop_intermediate=False,
     )
     inside, last = alarms < limit, np.interp(limit, alarms, overlap)
-    return float(np.trapezoid(np.append(overlap[inside], last), np.append(alarms[inside], limit)) / limit)
+    return float(
+        np.trapezoid(np.append(overlap[inside], last), np.append(alarms[inside], limit))
+        / limit
+    )
 
 # %% ../nbs/07_anomaly.ipynb #73124a23
 def check_pictures(
@@ -475,7 +575,9 @@ def check_pictures(
     if not isinstance(x, np.ndarray):
         x, shapes = list(x), sorted({np.shape(picture) for picture in x})
         if len(shapes) > 1:
-            raise ValueError(f"{what} must hold pictures of one shape; got {shapes[0]} and {shapes[1]}")
+            raise ValueError(
+                f"{what} must hold pictures of one shape; got {shapes[0]} and {shapes[1]}"
+            )
         x = np.array(x)
     if not x.size:
         raise ValueError(f"{what} holds no pictures: at least one is needed")
@@ -515,10 +617,14 @@ class Scorer:
     def score_map(self, x) -> np.ndarray:  # (n, h, w)
         "How unlike the normal ones each pixel's surroundings are; a block of pictures at a time."
         if not hasattr(self, "shape_"):
-            raise ValueError("this scorer has learnt nothing yet: call fit with normal pictures first")
+            raise ValueError(
+                "this scorer has learnt nothing yet: call fit with normal pictures first"
+            )
         x = check_pictures(x, shape=self.shape_)
         maps = [self._score_map(x[i : i + 32]) for i in range(0, len(x), 32)]
-        return ndimage.gaussian_filter(np.concatenate(maps), self.smoothing, axes=(-2, -1)).astype(np.float32)
+        return ndimage.gaussian_filter(
+            np.concatenate(maps), self.smoothing, axes=(-2, -1)
+        ).astype(np.float32)
 
     def score(self, x) -> np.ndarray:  # (n,)
         "One number a picture: the mean over the `top` largest pixels of its map."
@@ -527,7 +633,9 @@ class Scorer:
 # %% ../nbs/07_anomaly.ipynb #eed54d17
 def _blurred(x, sigma, order=(0, 0)):
     "Gaussian blur of every map, or its derivative of the given order along rows and columns."
-    return ndimage.gaussian_filter(x, (0, 0, sigma, sigma), order=(0, 0, *order), mode="reflect")
+    return ndimage.gaussian_filter(
+        x, (0, 0, sigma, sigma), order=(0, 0, *order), mode="reflect"
+    )
 
 
 def texture_features(
@@ -537,12 +645,23 @@ def texture_features(
 ) -> np.ndarray:  # (n, 6 c, h / stride, w / stride)
     "Brightness, energy of detail at three sizes (logarithm), and direction (two numbers) around each pixel."
     levels = [x, *(_blurred(x, sigma) for sigma in (0.7, 1.4, 2.8))]
-    energies = [_blurred((fine - coarse) ** 2, window) for fine, coarse in pairwise(levels)]
+    energies = [
+        _blurred((fine - coarse) ** 2, window) for fine, coarse in pairwise(levels)
+    ]
     down, across = _blurred(x, 1.0, (1, 0)), _blurred(x, 1.0, (0, 1))
     steep = _blurred(down**2 + across**2, window) + 1e-5
-    direction = [_blurred(across**2 - down**2, window) / steep, _blurred(2 * across * down, window) / steep]
-    maps = [_blurred(x, window), *(0.5 * np.log(energy + 1e-5) for energy in energies), *direction]
-    return np.concatenate(maps, axis=1)[:, :, stride // 2 :: stride, stride // 2 :: stride]
+    direction = [
+        _blurred(across**2 - down**2, window) / steep,
+        _blurred(2 * across * down, window) / steep,
+    ]
+    maps = [
+        _blurred(x, window),
+        *(0.5 * np.log(energy + 1e-5) for energy in energies),
+        *direction,
+    ]
+    return np.concatenate(maps, axis=1)[
+        :, :, stride // 2 :: stride, stride // 2 :: stride
+    ]
 
 
 def line_features(
@@ -551,7 +670,9 @@ def line_features(
     stride: int = 2,  # describe every so many pixels
 ) -> np.ndarray:  # (n, 2 c, h / stride, w / stride)
     "Largest and smallest curvature of the picture at each pixel: dark lines, bright lines."
-    rows, columns, mixed = (_blurred(x, width, order) for order in ((2, 0), (0, 2), (1, 1)))
+    rows, columns, mixed = (
+        _blurred(x, width, order) for order in ((2, 0), (0, 2), (1, 1))
+    )
     middle, spread = (rows + columns) / 2, np.hypot((rows - columns) / 2, mixed)
     maps = _blurred(np.concatenate([middle + spread, middle - spread], axis=1), 2.0)
     return maps[:, :, stride // 2 :: stride, stride // 2 :: stride]
@@ -567,17 +688,27 @@ class _Bank:
     def fill(self, known, others, size, rng):
         "Keep at most `size` descriptions of the pictures `known`; measure the scale on `others`."
         each = -(-size // len(known))
-        rows = np.concatenate([rng.permutation(self.rows(x)[0])[:each] for x in known[:, None]])
+        rows = np.concatenate(
+            [rng.permutation(self.rows(x)[0])[:each] for x in known[:, None]]
+        )
         self.scaler = Standardizer().fit(rows)
-        self.search = NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(self.scaler.transform(rows))
+        self.search = NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(
+            self.scaler.transform(rows)
+        )
         self.mean, self.std = 0.0, 1.0
         logs = np.concatenate([self.distances(x).ravel() for x in others[:, None]])
-        self.mean, self.std = logs.mean(), float(scale_or_one(logs.std(), logs.min(), logs.max()))
+        self.mean, self.std = (
+            logs.mean(),
+            float(scale_or_one(logs.std(), logs.min(), logs.max())),
+        )
 
     def rows(self, x):
         "Descriptions as rows (pixels, d), and the shape of their map."
         maps = np.asarray(self.features(x))
-        return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1]), (len(maps), *maps.shape[2:])
+        return maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1]), (
+            len(maps),
+            *maps.shape[2:],
+        )
 
     def distances(self, x):
         "Logarithm of the mean distance to the nearest descriptions, on its scale."
@@ -588,7 +719,10 @@ class _Bank:
 # %% ../nbs/07_anomaly.ipynb #d682528d
 def _resized(maps, shape):
     "Maps `(n, rows, columns)` at a picture's size `(h, w)`: each number covers the pixels nearest to it."
-    rows, columns = (np.arange(wanted) * have // wanted for have, wanted in zip(maps.shape[1:], shape, strict=True))
+    rows, columns = (
+        np.arange(wanted) * have // wanted
+        for have, wanted in zip(maps.shape[1:], shape, strict=True)
+    )
     return maps[:, rows[:, None], columns]
 
 
@@ -597,19 +731,31 @@ class FeatureDistance(Scorer):
 
     def __init__(
         self,
-        features: Iterable[Callable] = (texture_features, line_features),  # pictures to maps (n, d, rows, columns)
+        features: Iterable[Callable] = (
+            texture_features,
+            line_features,
+        ),  # pictures to maps (n, d, rows, columns)
         *,
         bank: int = 10_000,  # descriptions that are kept for each function
         neighbours: int = 3,  # the mean over so many distances
         seed: int = 0,  # chooses which are kept
     ):
         if bank < 1 or neighbours < 1:
-            raise ValueError(f"bank and neighbours must be at least 1; got {bank} and {neighbours}")
-        self.features, self.bank, self.neighbours, self.seed = tuple(features), bank, neighbours, seed
+            raise ValueError(
+                f"bank and neighbours must be at least 1; got {bank} and {neighbours}"
+            )
+        self.features, self.bank, self.neighbours, self.seed = (
+            tuple(features),
+            bank,
+            neighbours,
+            seed,
+        )
 
     def _fit(self, normal):
         if len(normal) < 2:
-            raise ValueError("normal must hold at least 2 pictures, one to learn from and one to compare with; got 1")
+            raise ValueError(
+                "normal must hold at least 2 pictures, one to learn from and one to compare with; got 1"
+            )
         rng = np.random.default_rng(self.seed)
         normal = normal[rng.permutation(len(normal))]
         others = max(1, len(normal) // 4)
@@ -630,13 +776,19 @@ def dense_autoencoder(
     "Picture, hidden layer, bottleneck, hidden layer, picture."
     relu, pixels = Activation("relu"), int(np.prod(shape))
     down = [Flatten(), Dense(hidden), relu, Dense(bottleneck)]
-    return Network("DenseAutoencoder", tuple(shape), [*down, Dense(hidden), relu, Dense(pixels), Reshape(tuple(shape))])
+    return Network(
+        "DenseAutoencoder",
+        tuple(shape),
+        [*down, Dense(hidden), relu, Dense(pixels), Reshape(tuple(shape))],
+    )
 
 
 def _check_depth(shape, depth):
     "Refuse a picture that cannot be halved `depth` times."
     if depth < 1 or any(side % 2**depth for side in shape[1:]):
-        raise ValueError(f"height and width must be multiples of 2^{depth} to be halved {depth} times; got {shape[1:]}")
+        raise ValueError(
+            f"height and width must be multiples of 2^{depth} to be halved {depth} times; got {shape[1:]}"
+        )
 
 
 def conv_autoencoder(
@@ -649,8 +801,16 @@ def conv_autoencoder(
     _check_depth(shape, depth)
     relu, widths = Activation("relu"), [width * 2**i for i in range(depth)]
     down = [layer for w in widths for layer in (Conv(w, 3, stride=2, padding=1), relu)]
-    up = [layer for w in widths[::-1] for layer in (Upsample(2), Conv(w, 3, padding=1), relu)]
-    return Network("Autoencoder", tuple(shape), [*down, Conv(bottleneck, 1), *up, Conv(shape[0], 3, padding=1)])
+    up = [
+        layer
+        for w in widths[::-1]
+        for layer in (Upsample(2), Conv(w, 3, padding=1), relu)
+    ]
+    return Network(
+        "Autoencoder",
+        tuple(shape),
+        [*down, Conv(bottleneck, 1), *up, Conv(shape[0], 3, padding=1)],
+    )
 
 # %% ../nbs/07_anomaly.ipynb #337f6897
 def unet(
@@ -662,12 +822,21 @@ def unet(
     _check_depth(shape, depth)
     relu, nodes = Activation("relu"), []
     for i in range(depth):
-        nodes += [(f"down{i}", Conv(width * 2**i, 3, padding=1)), (f"down{i}_relu", relu), (f"pool{i}", MaxPool(2))]
+        nodes += [
+            (f"down{i}", Conv(width * 2**i, 3, padding=1)),
+            (f"down{i}_relu", relu),
+            (f"pool{i}", MaxPool(2)),
+        ]
     nodes += [("middle", Conv(width * 2**depth, 3, padding=1)), ("middle_relu", relu)]
     for i in reversed(range(depth)):
-        nodes += [(f"double{i}", Upsample(2)), (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu"))]
+        nodes += [
+            (f"double{i}", Upsample(2)),
+            (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu")),
+        ]
         nodes += [(f"up{i}", Conv(width * 2**i, 3, padding=1)), (f"up{i}_relu", relu)]
-    return Network("UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))])
+    return Network(
+        "UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))]
+    )
 
 # %% ../nbs/07_anomaly.ipynb #39bc51c4
 def add_noise(
@@ -687,7 +856,9 @@ def cell_masks(
 ) -> np.ndarray:  # (parts, h, w), bool
     "Masks of random squares that together cover each pixel exactly once (Zavrtanik et al. 2021)."
     if cell < 1 or parts < 2:
-        raise ValueError(f"cell must be at least 1 and parts at least 2; got {cell} and {parts}")
+        raise ValueError(
+            f"cell must be at least 1 and parts at least 2; got {cell} and {parts}"
+        )
     rows, columns = (-(-side // cell) for side in shape)
     drawn = rng.permutation(np.arange(rows * columns) % parts).reshape(rows, columns)
     drawn = drawn.repeat(cell, axis=0).repeat(cell, axis=1)[: shape[0], : shape[1]]
@@ -709,7 +880,11 @@ def _similarity(x, y, mean):
     "SSIM at every window, given a function that takes the mean over windows."
     mx, my, c1, c2 = mean(x), mean(y), 0.01**2, 0.03**2
     vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    return (2 * mx * my + c1) * (2 * both + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return (
+        (2 * mx * my + c1)
+        * (2 * both + c2)
+        / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    )
 
 
 def ssim_map(
@@ -719,7 +894,9 @@ def ssim_map(
 ) -> np.ndarray:  # (n, h, w), 1 where they agree
     "Structural similarity around each pixel, the mean over the channels (Wang et al. 2004)."
     size = (1, 1, window, window)
-    return _similarity(x, y, lambda a: ndimage.uniform_filter(a, size, mode="reflect")).mean(axis=1)
+    return _similarity(
+        x, y, lambda a: ndimage.uniform_filter(a, size, mode="reflect")
+    ).mean(axis=1)
 
 
 def _torch_ssim(outputs, targets):
@@ -733,7 +910,13 @@ def _keras_ssim(targets, outputs):
     "The same for Keras, channels last."
     from keras import ops
 
-    return 1 - ops.mean(_similarity(outputs, targets, lambda a: ops.average_pool(a, 7, 1, data_format="channels_last")))
+    return 1 - ops.mean(
+        _similarity(
+            outputs,
+            targets,
+            lambda a: ops.average_pool(a, 7, 1, data_format="channels_last"),
+        )
+    )
 
 # %% ../nbs/07_anomaly.ipynb #2e597f19
 def _squared(x, y):
@@ -755,10 +938,13 @@ def _train(scorer, normal):
     "The scorer's network, trained to give back normal pictures; and the history of its training."
     net = scorer.network(normal.shape[1:])
     if net.shapes[net.outputs[0]] != normal.shape[1:]:
-        raise ValueError(f"network must give back {normal.shape[1:]}; it gives {net.shapes[net.outputs[0]]}")
-    build, train, ssim = {"torch": (to_torch, fit, _torch_ssim), "keras": (to_keras, fit_keras, _keras_ssim)}[
-        scorer.framework
-    ]
+        raise ValueError(
+            f"network must give back {normal.shape[1:]}; it gives {net.shapes[net.outputs[0]]}"
+        )
+    build, train, ssim = {
+        "torch": (to_torch, fit, _torch_ssim),
+        "keras": (to_keras, fit_keras, _keras_ssim),
+    }[scorer.framework]
     options = {
         "epochs": scorer.epochs,
         "lr": scorer.lr,
@@ -767,7 +953,9 @@ def _train(scorer, normal):
         "seed": scorer.seed,
     }
     model = build(net, seed=scorer.seed)
-    return model, train(model, normal, normal, loss=ssim if scorer.loss == "ssim" else "mse", **options)
+    return model, train(
+        model, normal, normal, loss=ssim if scorer.loss == "ssim" else "mse", **options
+    )
 
 # %% ../nbs/07_anomaly.ipynb #d036c594
 class Reconstruction(Scorer):
@@ -778,42 +966,68 @@ class Reconstruction(Scorer):
         network: Callable = conv_autoencoder,  # from a shape (c, h, w) to a `networks.Network` that gives that shape back
         *,
         framework: str = "torch",  # or "keras"
-        corrupt: Callable | None = None,  # (x, rng) to x, on each training batch; `hide_cells` also hides when scoring
+        corrupt: Callable
+        | None = None,  # (x, rng) to x, on each training batch; `hide_cells` also hides when scoring
         loss: str = "mse",  # or "ssim": what training lowers
         error: str = "squared",  # "squared", "ssim" or "features": what the score is; may be changed after training
         epochs: int = 15,
         lr: float = 2e-3,  # learning rate of Adam
         seed: int = 0,  # decides weights, order and corruption
     ):
-        choices = {"framework": ("torch", "keras"), "loss": ("mse", "ssim"), "error": ("squared", "ssim", "features")}
-        for (name, known), value in zip(choices.items(), (framework, loss, error), strict=True):
+        choices = {
+            "framework": ("torch", "keras"),
+            "loss": ("mse", "ssim"),
+            "error": ("squared", "ssim", "features"),
+        }
+        for (name, known), value in zip(
+            choices.items(), (framework, loss, error), strict=True
+        ):
             if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}; got {value!r}")
-        self.network, self.framework, self.corrupt, self.loss, self.error = network, framework, corrupt, loss, error
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}; got {value!r}"
+                )
+        self.network, self.framework, self.corrupt, self.loss, self.error = (
+            network,
+            framework,
+            corrupt,
+            loss,
+            error,
+        )
         self.epochs, self.lr, self.seed = epochs, lr, seed
 
     def _fit(self, normal):
         self.model_, self.history_ = _train(self, normal)
-        self.scaler_ = Standardizer().fit(_feature_difference(normal, self.reconstruct(normal)))
+        self.scaler_ = Standardizer().fit(
+            _feature_difference(normal, self.reconstruct(normal))
+        )
 
     def reconstruct(self, x) -> np.ndarray:  # (n, c, h, w)
         "The pictures as the network redraws them; after training with `hide_cells`, each square from around it."
-        return _redraw(self.model_, check_pictures(x, shape=self.shape_), self.corrupt, self.seed)
+        return _redraw(
+            self.model_, check_pictures(x, shape=self.shape_), self.corrupt, self.seed
+        )
 
     def _score_map(self, x):
         redrawn = self.reconstruct(x)
         if self.error == "features":
-            return _resized(_squared(self.scaler_.transform(_feature_difference(x, redrawn)), 0), x.shape[2:])
+            return _resized(
+                _squared(self.scaler_.transform(_feature_difference(x, redrawn)), 0),
+                x.shape[2:],
+            )
         return (_squared if self.error == "squared" else _dissimilar)(x, redrawn)
 
 # %% ../nbs/07_anomaly.ipynb #408c04d1
 def _redraw(model, x, corrupt, seed):
     "The network's output; where it learnt to fill hidden squares, put together from passes that hide some each."
-    if getattr(corrupt, "func", corrupt) is not hide_cells:  # a `partial` has what it calls in `func`
+    if (
+        getattr(corrupt, "func", corrupt) is not hide_cells
+    ):  # a `partial` has what it calls in `func`
         return predict(model, x)
     redrawn, settings = np.empty_like(x), getattr(corrupt, "keywords", {})
     for hidden in cell_masks(x.shape[2:], np.random.default_rng(seed), **settings):
-        redrawn[..., hidden] = predict(model, np.where(hidden, np.float32(0), x))[..., hidden]
+        redrawn[..., hidden] = predict(model, np.where(hidden, np.float32(0), x))[
+            ..., hidden
+        ]
     return redrawn
 
 # %% ../nbs/07_anomaly.ipynb #61ee40cc
@@ -836,7 +1050,9 @@ def candidates(
         "U-Net, noise": redraw(unet, corrupt=add_noise),
         "U-Net, SSIM": redraw(unet, loss="ssim", error="ssim"),
         "U-Net, hidden squares": redraw(unet, corrupt=hide_cells),
-        "U-Net, hidden squares, features": redraw(unet, corrupt=hide_cells, error="features"),
+        "U-Net, hidden squares, features": redraw(
+            unet, corrupt=hide_cells, error="features"
+        ),
         "feature distance": FeatureDistance(seed=seed),
     }
 
@@ -848,7 +1064,10 @@ def measure(
     "Image AUROC, pixel AUROC, per-region overlap, and the image AUROC of each kind of defect against all good pictures."
     maps, kinds = scorer.score_map(data.x_test), np.array(data.kinds)
     scores = image_scores(maps, scorer.top)
-    result = {"image": auroc(scores, data.y_test), "pixel": pixel_auroc(maps, data.masks)}
+    result = {
+        "image": auroc(scores, data.y_test),
+        "pixel": pixel_auroc(maps, data.masks),
+    }
     result["region"] = region_overlap(maps, data.masks)
     for kind in sorted(set(data.kinds) - {"good"}):
         chosen = (kinds == "good") | (kinds == kind)
@@ -867,7 +1086,9 @@ def moving_threshold(
     "The threshold for each score, from the scores before it."
     scores = check_scores(scores)
     if not 2 <= window < len(scores):
-        raise ValueError(f"window must be from 2 to below the number of scores, {len(scores)}; got {window}")
+        raise ValueError(
+            f"window must be from 2 to below the number of scores, {len(scores)}; got {window}"
+        )
     recent, thresholds = list(scores[:window]), np.full(len(scores), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # few scores are said once, below
@@ -877,7 +1098,10 @@ def moving_threshold(
                 recent.append(scores[i])
     needed = _needed(method, **options)
     if window < needed:
-        warnings.warn(f"a window of {window} scores is small for a threshold; have {needed:,} or more", stacklevel=2)
+        warnings.warn(
+            f"a window of {window} scores is small for a threshold; have {needed:,} or more",
+            stacklevel=2,
+        )
     return thresholds
 
 # %% ../nbs/07_anomaly.ipynb #e0a47a60
@@ -892,7 +1116,9 @@ def _mask_of(folder, picture, size, shape):
     found, wanted = picture_shape(path)[1:], picture_shape(picture)[1:]
     if found != wanted:
         sizes = f"is {found[1]}x{found[0]} pixels, its picture {wanted[1]}x{wanted[0]}"
-        raise ValueError(f"{as_text(path)} {sizes}: a mask must be as large as its picture")
+        raise ValueError(
+            f"{as_text(path)} {sizes}: a mask must be as large as its picture"
+        )
     return read_mask(path, size and shape, how="stretch")
 
 
@@ -901,14 +1127,18 @@ def _files_of(folder):
     files, unread = list_pictures(folder)
     if unread:
         path, why = next(iter(unread.items()))
-        warnings.warn(f"{len(unread)} not read in {as_text(folder)}; the first: {as_text(path)}: {why}", stacklevel=3)
+        warnings.warn(
+            f"{len(unread)} not read in {as_text(folder)}; the first: {as_text(path)}: {why}",
+            stacklevel=3,
+        )
     return [folder / path for path in files]
 
 # %% ../nbs/07_anomaly.ipynb #82ce66c6
 def read_mvtec(
     folder: str | Path,  # one category: it holds train, test and ground_truth
     *,
-    size: tuple[int, int] | None = None,  # (height, width) to bring all pictures to; None: as they are
+    size: tuple[int, int]
+    | None = None,  # (height, width) to bring all pictures to; None: as they are
     gray: bool = False,  # one channel instead of three
     calibrate: float = 0.2,  # share of the good training pictures that is set aside for thresholds
     seed: int = 0,  # chooses those
@@ -921,12 +1151,17 @@ def read_mvtec(
         raise ValueError(
             f"{as_text(folder)} must hold 2 or more pictures in train/good and some in test, and calibrate a share; got {len(normal)}, {len(tests)} and {calibrate}"
         )
-    order, aside = np.random.default_rng(seed).permutation(len(normal)), max(1, round(calibrate * len(normal)))
+    order, aside = (
+        np.random.default_rng(seed).permutation(len(normal)),
+        max(1, round(calibrate * len(normal))),
+    )
     x = check_pictures([read(normal[i]) for i in order], "train/good")
     x_test = check_pictures([read(path) for path in tests], "test", shape=x.shape[1:])
     masks = np.stack([_mask_of(folder, path, size, x.shape[2:]) for path in tests])
     kinds = tuple(path.parent.name for path in tests)
-    return Inspection(x[aside:], x[:aside], x_test, np.array(kinds) != "good", masks, kinds)
+    return Inspection(
+        x[aside:], x[:aside], x_test, np.array(kinds) != "good", masks, kinds
+    )
 
 # %% ../nbs/07_anomaly.ipynb #0e2bf0c6
 def cross_scores(
@@ -938,17 +1173,25 @@ def cross_scores(
 ) -> np.ndarray:  # (n,), or (n, k)
     "A score for each normal picture, from a scorer that learnt from others only."
     if len(normal) < folds or folds < 2:
-        raise ValueError(f"at least {max(folds, 2)} good pictures are needed to set a threshold; got {len(normal)}")
+        raise ValueError(
+            f"at least {max(folds, 2)} good pictures are needed to set a threshold; got {len(normal)}"
+        )
     fold = np.random.default_rng(seed).permutation(len(normal)) % folds
-    scores = [ask(make().fit(normal[fold != i]), normal[fold == i]) for i in range(folds)]
-    return np.concatenate(scores)[np.argsort(np.argsort(fold, kind="stable"), kind="stable")]
+    scores = [
+        ask(make().fit(normal[fold != i]), normal[fold == i]) for i in range(folds)
+    ]
+    return np.concatenate(scores)[
+        np.argsort(np.argsort(fold, kind="stable"), kind="stable")
+    ]
 
 # %% ../nbs/07_anomaly.ipynb #afe03604
 @dataclass(frozen=True)
 class Watched:
     "What `watch` found."
 
-    scores: dict[str, float]  # of each picture that could be read, by its name in the folder
+    scores: dict[
+        str, float
+    ]  # of each picture that could be read, by its name in the folder
     threshold: float  # a score above it is an anomaly
     alarms: FalseAlarms  # of the good pictures, each scored by a scorer that had not seen it
     broken: dict[str, str]  # pictures that were not scored, good ones too, and why
@@ -957,7 +1200,9 @@ class Watched:
     @property
     def flagged(self) -> dict[str, float]:
         "The anomalies, the strangest first."
-        above = {name: score for name, score in self.scores.items() if score > self.threshold}
+        above = {
+            name: score for name, score in self.scores.items() if score > self.threshold
+        }
         return dict(sorted(above.items(), key=lambda item: -item[1]))
 
 # %% ../nbs/07_anomaly.ipynb #d4726659
@@ -965,8 +1210,14 @@ def _listed(folder, *others):
     "The picture files of a folder but for those in `others`, and why the rest is not read: paths below it."
     apart = {other.resolve() for other in others}
     files, unread = list_pictures(folder)
-    here = {path for path in [*files, *unread] if not apart & {*(folder / path).resolve().parents}}
-    return [path for path in files if path in here], {path: why for path, why in unread.items() if path in here}
+    here = {
+        path
+        for path in [*files, *unread]
+        if not apart & {*(folder / path).resolve().parents}
+    }
+    return [path for path in files if path in here], {
+        path: why for path, why in unread.items() if path in here
+    }
 
 
 def _readable(folder, files, wanted=None):
@@ -982,7 +1233,9 @@ def _readable(folder, files, wanted=None):
         wanted = Counter(size for size, _ in found.values()).most_common(1)[0][0]
     for path, (size, _) in list(found.items()):
         if size != wanted:
-            unread[path] = f"is {size[1]}x{size[0]} pixels, but the good pictures are {wanted[1]}x{wanted[0]}"
+            unread[path] = (
+                f"is {size[1]}x{size[0]} pixels, but the good pictures are {wanted[1]}x{wanted[0]}"
+            )
             del found[path]
     return found, unread, wanted
 
@@ -1023,14 +1276,21 @@ def detail_features(
     detail = _blurred((x - _blurred(x, 0.7)) ** 2, 1.0)
     steep = _blurred(_blurred(x, 0.8, (1, 0)) ** 2 + _blurred(x, 0.8, (0, 1)) ** 2, 1.0)
     contrast = np.maximum(_blurred(x**2, 2.0) - _blurred(x, 2.0) ** 2, 0)
-    maps = [_blurred(x, 1.0), *(0.5 * np.log(energy + 1e-5) for energy in (detail, steep, contrast))]
-    return np.concatenate(maps, axis=1)[:, :, stride // 2 :: stride, stride // 2 :: stride]
+    maps = [
+        _blurred(x, 1.0),
+        *(0.5 * np.log(energy + 1e-5) for energy in (detail, steep, contrast)),
+    ]
+    return np.concatenate(maps, axis=1)[
+        :, :, stride // 2 :: stride, stride // 2 :: stride
+    ]
 
 # %% ../nbs/07_anomaly.ipynb #8d730308
 def _check_varied(normal, good):
     "Refuse good pictures from which nothing can be learnt."
     if (normal.min(axis=(2, 3)) == normal.max(axis=(2, 3))).all():
-        raise ValueError(f"the pictures in {as_text(good)} are all of one colour: nothing can be learnt from them")
+        raise ValueError(
+            f"the pictures in {as_text(good)} are all of one colour: nothing can be learnt from them"
+        )
     if (normal == normal[0]).all():
         raise ValueError(
             f"the pictures in {as_text(good)} are all the same: pictures of different good parts are needed"
@@ -1042,18 +1302,32 @@ def _good_pictures(good, out, size, most, seed):
     files, unread = _listed(good, out)
     found, broken, wanted = _readable(good, files)
     broken |= unread
-    shape, gray = _shrunk(wanted, size) if found else None, all(is_gray for _, is_gray in found.values())
+    shape, gray = (
+        _shrunk(wanted, size) if found else None,
+        all(is_gray for _, is_gray in found.values()),
+    )
     chosen = np.random.default_rng(seed).permutation(len(found))[:most]
-    read, pictures = partial(read_picture, size=shape, how="stretch", gray=gray, dtype=np.float32), []
-    for _, some, unread in _blocks(good, [list(found)[i] for i in sorted(chosen)], read):
+    read, pictures = (
+        partial(read_picture, size=shape, how="stretch", gray=gray, dtype=np.float32),
+        [],
+    )
+    for _, some, unread in _blocks(
+        good, [list(found)[i] for i in sorted(chosen)], read
+    ):
         pictures += some
         broken |= unread
     if len(pictures) < 4:
-        why = f"; the first that cannot be used {next(iter(broken.values()))}" if broken else ""
+        why = (
+            f"; the first that cannot be used {next(iter(broken.values()))}"
+            if broken
+            else ""
+        )
         raise ValueError(
             f"{as_text(good)} must hold at least 4 pictures of good parts, best 50 or more; {len(pictures)} can be used{why}"
         )
-    _check_varied(normal := check_pictures(pictures, "the folder of good pictures"), good)
+    _check_varied(
+        normal := check_pictures(pictures, "the folder of good pictures"), good
+    )
     return normal, read, wanted, broken
 
 # %% ../nbs/07_anomaly.ipynb #e3f64c67
@@ -1066,7 +1340,9 @@ class _Views(FeatureDistance):
     top = 128  # of a map's pixels: smaller defects are looked for than the 246 of all scorers find
 
     def _score_map(self, x):  # (n, 3, h, w)
-        texture, line, detail = (_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_)
+        texture, line, detail = (
+            _resized(bank.distances(x), x.shape[2:]) for bank in self.banks_
+        )
         return np.stack([(texture + line) / 2, texture, detail], axis=1)
 
 
@@ -1074,7 +1350,9 @@ def _numbers(scorer, x):
     "For each picture and view the score, and the largest number of the map: (n, views, 2)."
     maps = scorer.score_map(x)
     rows = maps.reshape(-1, *maps.shape[2:])
-    return np.stack([image_scores(rows, scorer.top), rows.max(axis=(1, 2))], axis=1).reshape(*maps.shape[:2], 2)
+    return np.stack(
+        [image_scores(rows, scorer.top), rows.max(axis=(1, 2))], axis=1
+    ).reshape(*maps.shape[:2], 2)
 
 
 @dataclass(frozen=True)
@@ -1082,26 +1360,43 @@ class _Judge:
     "What has been learnt, to judge pictures with."
 
     scorer: Scorer
-    mean: np.ndarray  # (views,), of the scores of good pictures, each by a scorer that had not seen it
+    mean: (
+        np.ndarray
+    )  # (views,), of the scores of good pictures, each by a scorer that had not seen it
     std: np.ndarray  # (views,)
-    start: np.ndarray  # (views,), the number above which a map is strange: hardly a good one reaches it
+    start: (
+        np.ndarray
+    )  # (views,), the number above which a map is strange: hardly a good one reaches it
 
     def scores(self, views):  # (n, views), one score of each view
         "The score of each picture: the most standard deviations above the mean of the good ones."
-        return ((np.asarray(views, np.float64) - self.mean) / self.std).max(axis=-1).round(_PLACES)
+        return (
+            ((np.asarray(views, np.float64) - self.mean) / self.std)
+            .max(axis=-1)
+            .round(_PLACES)
+        )
 
 # %% ../nbs/07_anomaly.ipynb #c7b8060c
 def _learn(normal, good, seed):
     "A judge, and a score of each good picture by a scorer that had not seen it."
     stride = 2 if max(normal.shape[2:]) <= 64 else 4
-    features = [partial(function, stride=stride) for function in (texture_features, line_features, detail_features)]
+    features = [
+        partial(function, stride=stride)
+        for function in (texture_features, line_features, detail_features)
+    ]
     make = partial(_Views, features, bank=5000, seed=seed)
-    views, peaks = np.moveaxis(cross_scores(make, normal, seed=seed, ask=_numbers), -1, 0)
+    views, peaks = np.moveaxis(
+        cross_scores(make, normal, seed=seed, ask=_numbers), -1, 0
+    )
     std = scale_or_one(views.std(axis=0), views.min(axis=0), views.max(axis=0))
-    judge = _Judge(make().fit(normal), views.mean(axis=0), std, np.quantile(peaks, 0.99, axis=0))
+    judge = _Judge(
+        make().fit(normal), views.mean(axis=0), std, np.quantile(peaks, 0.99, axis=0)
+    )
     scores = judge.scores(views)
     if np.ptp(scores) == 0:
-        raise ValueError(f"the pictures in {as_text(good)} all have one score: no threshold can be set")
+        raise ValueError(
+            f"the pictures in {as_text(good)} all have one score: no threshold can be set"
+        )
     return judge, scores
 
 # %% ../nbs/07_anomaly.ipynb #2dc373bd
@@ -1112,29 +1407,49 @@ def _check_folders(folder, good, out):
             raise ValueError(f"there is no folder {as_text(path)}")
     here, known, there = (path.resolve() for path in (folder, good, out))
     if here == known or known in here.parents:
-        both = f"both are {as_text(folder)}" if here == known else f"{as_text(folder)} lies in {as_text(good)}"
-        raise ValueError(f"the pictures to inspect and the good ones must be in two folders; {both}")
-    if there in (here, known) or there / "maps" in (here, *here.parents, known, *known.parents):
-        raise ValueError(f"the results need a folder of their own; in {as_text(out)} there are pictures to read")
+        both = (
+            f"both are {as_text(folder)}"
+            if here == known
+            else f"{as_text(folder)} lies in {as_text(good)}"
+        )
+        raise ValueError(
+            f"the pictures to inspect and the good ones must be in two folders; {both}"
+        )
+    if there in (here, known) or there / "maps" in (
+        here,
+        *here.parents,
+        known,
+        *known.parents,
+    ):
+        raise ValueError(
+            f"the results need a folder of their own; in {as_text(out)} there are pictures to read"
+        )
     for path in (out, out / "maps"):
         if path.exists() and not path.is_dir():
-            raise ValueError(f"{as_text(path)} is a file; name a folder for the results")
+            raise ValueError(
+                f"{as_text(path)} is a file; name a folder for the results"
+            )
 
 
 def _check_options(method, size, options):
     "Refuse a wrong rule or size before any work is done."
     if size != int(size) or size < 16:
-        raise ValueError(f"size must be a whole number of pixels, at least 16; got {size}")
+        raise ValueError(
+            f"size must be a whole number of pixels, at least 16; got {size}"
+        )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # too few scores are said of the real ones
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # too few scores are said of the real ones
         fit_threshold(np.arange(100.0), method, **options)
 
 
 def _nothing_to_inspect(folder, unread):
     "The sentence for a folder without a picture that can be inspected."
     first = next(iter(unread.values()), "")
-    return f"{as_text(folder)} holds no pictures to inspect" + f"; {len(unread)} not read, the first: {first}" * bool(
-        unread
+    return (
+        f"{as_text(folder)} holds no pictures to inspect"
+        + f"; {len(unread)} not read, the first: {first}" * bool(unread)
     )
 
 # %% ../nbs/07_anomaly.ipynb #8043579b
@@ -1145,7 +1460,12 @@ _COLUMNS = (
 
 def _defused(text):
     "A text that a spreadsheet shows, and does not take for a formula."
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    return (
+        f"'{text}"
+        if isinstance(text, str)
+        and text.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+        else text
+    )
 
 
 def _write_table(path, rows):
@@ -1184,7 +1504,11 @@ def _map_of(name):
     parts = []
     for part in name.split("/"):
         mark = hashlib.sha256(part.encode()).hexdigest()[:12]
-        parts.append(part if len(part.encode()) <= 200 else f"{part.encode()[:180].decode(errors='ignore')}-{mark}")
+        parts.append(
+            part
+            if len(part.encode()) <= 200
+            else f"{part.encode()[:180].decode(errors='ignore')}-{mark}"
+        )
     return f"maps/{'/'.join(parts)}.png"
 
 
@@ -1239,13 +1563,23 @@ def _remove_maps(out, names):
 def _judged(judge, maps, name, wanted, threshold):
     "The row of a picture with `maps` (views, h, w), the map of the view that finds it strangest, and where paint starts."
     views = image_scores(maps, judge.scorer.top)
-    score, view = float(judge.scores(views)), int(((views - judge.mean) / judge.std).argmax())
+    score, view = (
+        float(judge.scores(views)),
+        int(((views - judge.mean) / judge.std).argmax()),
+    )
     score_map, start = maps[view], judge.start[view]
     place = np.unravel_index(score_map.argmax(), score_map.shape)
     sizes = zip(place, wanted, score_map.shape, strict=True)
     row, column = (int((at + 0.5) * whole / small) for at, whole, small in sizes)
     verdict = "anomaly" if score > threshold else "normal"
-    about = {"file": name, "verdict": verdict, "score": score, "threshold": threshold, "row": row, "column": column}
+    about = {
+        "file": name,
+        "verdict": verdict,
+        "score": score,
+        "threshold": threshold,
+        "row": row,
+        "column": column,
+    }
     about |= {"height": wanted[0], "width": wanted[1], "map": _map_of(name)}
     about |= {"map_height": score_map.shape[0], "map_width": score_map.shape[1]}
     return about, score_map, min(start, views[view]) if verdict == "anomaly" else start
@@ -1263,7 +1597,9 @@ def _inspect(folder, files, names, out, read, judge, wanted, threshold, progress
         for path, picture, maps in zip(paths, pictures, all_maps, strict=True):
             row, score_map, start = _judged(judge, maps, names[path], wanted, threshold)
             image = Image.fromarray(_overlay(picture, score_map, start))
-            write_whole(out / row["map"], partial(image.save, format="PNG", pnginfo=mark))
+            write_whole(
+                out / row["map"], partial(image.save, format="PNG", pnginfo=mark)
+            )
             yield row
         yield from (_not_read(names[path], why) for path, why in unread.items())
         done += len(paths) + len(unread)
@@ -1299,10 +1635,18 @@ def watch(
     judge, good_scores = _learn(normal, good, seed)
     threshold = round(fit_threshold(good_scores, method, **options), _PLACES)
     rows = [_not_read(names[path], why) for path, why in (unread | broken).items()]
-    rows += _inspect(folder, list(found), names, out, read, judge, wanted, threshold, progress)
+    rows += _inspect(
+        folder, list(found), names, out, read, judge, wanted, threshold, progress
+    )
     _write_table(out / "watch.csv", rows)
     _remove_maps(out, old - {row.get("map") for row in rows})
     scores = {row["file"]: row["score"] for row in rows if "score" in row}
     left_out = {row["file"]: row["note"] for row in rows if "note" in row}
     left_out |= {as_text(good / path): why for path, why in broken_good.items()}
-    return Watched(scores, threshold, false_alarms(good_scores, threshold), left_out, out / "watch.csv")
+    return Watched(
+        scores,
+        threshold,
+        false_alarms(good_scores, threshold),
+        left_out,
+        out / "watch.csv",
+    )

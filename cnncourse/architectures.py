@@ -35,11 +35,22 @@ def scaled(
 ) -> int:  # at least `multiple`
     "A number of channels, made larger or smaller."
     if not isinstance(width, (int, float)) or not 0 < width < 100:
-        raise ValueError(f"width must be a number above 0, 1.0 for the published network; got {width!r}")
+        raise ValueError(
+            f"width must be a number above 0, 1.0 for the published network; got {width!r}"
+        )
     return max(multiple, round(channels * width / multiple) * multiple)
 
 # %% ../nbs/04_architectures.ipynb #806ad24f
-_C3 = [(0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5), (0, 1, 2, 3), (1, 2, 3, 4)]
+_C3 = [
+    (0, 1, 2),
+    (1, 2, 3),
+    (2, 3, 4),
+    (3, 4, 5),
+    (0, 4, 5),
+    (0, 1, 5),
+    (0, 1, 2, 3),
+    (1, 2, 3, 4),
+]
 _C3 += [
     (2, 3, 4, 5),
     (0, 3, 4, 5),
@@ -52,14 +63,24 @@ _C3 += [
 ]
 
 
-def _subsampling(name: str, channels: int) -> list[tuple]:  # the mean, times a coefficient, plus a bias: both learnt
-    return [(f"{name}.mean", AvgPool(2)), (f"{name}.scale", Conv(channels, 1, groups=channels))]
+def _subsampling(
+    name: str, channels: int
+) -> list[tuple]:  # the mean, times a coefficient, plus a bias: both learnt
+    return [
+        (f"{name}.mean", AvgPool(2)),
+        (f"{name}.scale", Conv(channels, 1, groups=channels)),
+    ]
 
 
-def _connection_table() -> list[tuple]:  # table I of LeCun and others 1998: which maps of S2 each map of C3 reads
+def _connection_table() -> list[
+    tuple
+]:  # table I of LeCun and others 1998: which maps of S2 each map of C3 reads
     nodes = []
     for n, maps in enumerate(_C3):
-        nodes += [(f"c3.{n}.from", Select(maps), "s2.scale"), (f"c3.{n}.conv", Conv(1, 5), f"c3.{n}.from")]
+        nodes += [
+            (f"c3.{n}.from", Select(maps), "s2.scale"),
+            (f"c3.{n}.conv", Conv(1, 5), f"c3.{n}.from"),
+        ]
     return [*nodes, ("c3", Concat(), tuple(f"c3.{n}.conv" for n in range(16)))]
 
 # %% ../nbs/04_architectures.ipynb #d8d93182
@@ -74,31 +95,68 @@ def lenet5(
     if variant not in ("full", "1998"):
         raise ValueError(f"variant of lenet5 is 'full' or '1998'; got {variant!r}")
     if variant == "1998" and width != 1:
-        raise ValueError(f"the table of connections of 1998 is for 6 and 16 maps: width must be 1; got {width}")
+        raise ValueError(
+            f"the table of connections of 1998 is for 6 and 16 maps: width must be 1; got {width}"
+        )
     c1, c3, c5, f6 = (scaled(n, width) for n in (6, 16, 120, 84))
     if variant == "1998":
-        s2, s4, second = _subsampling("s2", c1), _subsampling("s4", c3), _connection_table()
+        s2, s4, second = (
+            _subsampling("s2", c1),
+            _subsampling("s4", c3),
+            _connection_table(),
+        )
     else:
-        s2, s4, second = [("s2", AvgPool(2))], [("s4", AvgPool(2))], [("c3", Conv(c3, 5))]
+        s2, s4, second = (
+            [("s2", AvgPool(2))],
+            [("s4", AvgPool(2))],
+            [("c3", Conv(c3, 5))],
+        )
     nodes = [("c1", Conv(c1, 5)), ("c1_tanh", Activation("tanh")), *s2]
     nodes += [*second, ("c3_tanh", Activation("tanh")), *s4, ("flatten", Flatten())]
-    nodes += [("c5", Dense(c5)), ("c5_tanh", Activation("tanh")), ("f6", Dense(f6)), ("f6_tanh", Activation("tanh"))]
-    return Network("lenet5", image_shape(in_channels, input_size), [*nodes, ("output", Dense(num_classes))])
+    nodes += [
+        ("c5", Dense(c5)),
+        ("c5_tanh", Activation("tanh")),
+        ("f6", Dense(f6)),
+        ("f6_tanh", Activation("tanh")),
+    ]
+    return Network(
+        "lenet5",
+        image_shape(in_channels, input_size),
+        [*nodes, ("output", Dense(num_classes))],
+    )
 
 # %% ../nbs/04_architectures.ipynb #0eb24011
-def _unit(name: str, conv: Conv, batch_norm: bool = False) -> list[tuple]:  # convolution, perhaps normalised, then ReLU
-    layers = [("conv", conv), *([("bn", BatchNorm())] if batch_norm else []), ("relu", Activation("relu"))]
+def _unit(
+    name: str, conv: Conv, batch_norm: bool = False
+) -> list[tuple]:  # convolution, perhaps normalised, then ReLU
+    layers = [
+        ("conv", conv),
+        *([("bn", BatchNorm())] if batch_norm else []),
+        ("relu", Activation("relu")),
+    ]
     return [(f"{name}.{part}", layer) for part, layer in layers]
 
 
-def _numbered(prefix: str, layers: list) -> list[tuple]:  # features.0, features.1, … as torchvision names them
+def _numbered(
+    prefix: str, layers: list
+) -> list[tuple]:  # features.0, features.1, … as torchvision names them
     return [(f"{prefix}.{n}", layer) for n, layer in enumerate(layers)]
 
 
-def _dense_head(num_classes: int, hidden: int, dropout_first: bool) -> list:  # two hidden layers with dropout
+def _dense_head(
+    num_classes: int, hidden: int, dropout_first: bool
+) -> list:  # two hidden layers with dropout
     relu, drop = Activation("relu"), Dropout(0.5)
     if dropout_first:
-        return [drop, Dense(hidden), relu, drop, Dense(hidden), relu, Dense(num_classes)]
+        return [
+            drop,
+            Dense(hidden),
+            relu,
+            drop,
+            Dense(hidden),
+            relu,
+            Dense(num_classes),
+        ]
     return [Dense(hidden), relu, drop, Dense(hidden), relu, drop, Dense(num_classes)]
 
 # %% ../nbs/04_architectures.ipynb #acbc5e4e
@@ -114,27 +172,66 @@ def alexnet(
         raise ValueError(f"variant of alexnet is '2012' or '2014'; got {variant!r}")
     two, relu, pool = variant == "2012", Activation("relu"), MaxPool(3, 2)
     groups, norm = (2, [LocalResponseNorm()]) if two else (1, [])
-    kernels = [scaled(n, width, 2) for n in ((96, 256, 384, 384, 256) if two else (64, 192, 384, 256, 256))]
+    kernels = [
+        scaled(n, width, 2)
+        for n in ((96, 256, 384, 384, 256) if two else (64, 192, 384, 256, 256))
+    ]
     first = Conv(kernels[0], 11, stride=4, padding=0 if two else 2)
-    layers = [first, relu, *norm, pool, Conv(kernels[1], 5, padding=2, groups=groups), relu, *norm, pool]
-    layers += [Conv(kernels[2], 3, padding=1), relu, Conv(kernels[3], 3, padding=1, groups=groups), relu]
+    layers = [
+        first,
+        relu,
+        *norm,
+        pool,
+        Conv(kernels[1], 5, padding=2, groups=groups),
+        relu,
+        *norm,
+        pool,
+    ]
+    layers += [
+        Conv(kernels[2], 3, padding=1),
+        relu,
+        Conv(kernels[3], 3, padding=1, groups=groups),
+        relu,
+    ]
     layers += [Conv(kernels[4], 3, padding=1, groups=groups), relu, pool]
     size = (227 if two else 224) if input_size is None else input_size
     head = _dense_head(num_classes, scaled(4096, width), dropout_first=not two)
-    nodes = [*_numbered("features", layers), ("flatten", Flatten()), *_numbered("classifier", head)]
+    nodes = [
+        *_numbered("features", layers),
+        ("flatten", Flatten()),
+        *_numbered("classifier", head),
+    ]
     return Network("alexnet", image_shape(in_channels, size), nodes)
 
 # %% ../nbs/04_architectures.ipynb #df9cbbb5
-_VGG = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}  # convolutions in each stage: columns D and E of the paper's table 1
+_VGG = {
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}  # convolutions in each stage: columns D and E of the paper's table 1
 
 
-def _vgg(depth: int, num_classes=1000, in_channels=3, width=1.0, input_size=224, batch_norm=False) -> Network:
+def _vgg(
+    depth: int,
+    num_classes=1000,
+    in_channels=3,
+    width=1.0,
+    input_size=224,
+    batch_norm=False,
+) -> Network:
     layers = []
     for channels, count in zip((64, 128, 256, 512, 512), _VGG[depth], strict=True):
         norm = [BatchNorm()] if batch_norm else []
-        layers += [Conv(scaled(channels, width), 3, padding=1), *norm, Activation("relu")] * count + [MaxPool(2)]
+        layers += [
+            Conv(scaled(channels, width), 3, padding=1),
+            *norm,
+            Activation("relu"),
+        ] * count + [MaxPool(2)]
     head = _dense_head(num_classes, scaled(4096, width), dropout_first=False)
-    nodes = [*_numbered("features", layers), ("flatten", Flatten()), *_numbered("classifier", head)]
+    nodes = [
+        *_numbered("features", layers),
+        ("flatten", Flatten()),
+        *_numbered("classifier", head),
+    ]
     return Network(f"vgg{depth}", image_shape(in_channels, input_size), nodes)
 
 # %% ../nbs/04_architectures.ipynb #45afa014
@@ -163,7 +260,9 @@ def vgg19(
 def inception(
     name: str,  # of the module
     source: str,  # the node it reads
-    counts: tuple[int, int, int, int, int, int],  # 1×1; 3×3 reduced, 3×3; 5×5 reduced, 5×5; after pooling
+    counts: tuple[
+        int, int, int, int, int, int
+    ],  # 1×1; 3×3 reduced, 3×3; 5×5 reduced, 5×5; after pooling
     batch_norm: bool = False,
 ) -> list[tuple]:  # the node `name` is the module's output
     "One Inception module: four branches side by side (Szegedy and others 2014, figure 2b)."
@@ -171,12 +270,24 @@ def inception(
     unit = partial(_unit, batch_norm=batch_norm)
     branches = [
         unit(f"{name}.branch1", Conv(one, 1)),
-        unit(f"{name}.branch2.0", Conv(three_reduced, 1)) + unit(f"{name}.branch2.1", Conv(three, 3, padding=1)),
-        unit(f"{name}.branch3.0", Conv(five_reduced, 1)) + unit(f"{name}.branch3.1", Conv(five, 5, padding=2)),
-        [(f"{name}.branch4.0", MaxPool(3, 1, 1)), *unit(f"{name}.branch4.1", Conv(pooled, 1))],
+        unit(f"{name}.branch2.0", Conv(three_reduced, 1))
+        + unit(f"{name}.branch2.1", Conv(three, 3, padding=1)),
+        unit(f"{name}.branch3.0", Conv(five_reduced, 1))
+        + unit(f"{name}.branch3.1", Conv(five, 5, padding=2)),
+        [
+            (f"{name}.branch4.0", MaxPool(3, 1, 1)),
+            *unit(f"{name}.branch4.1", Conv(pooled, 1)),
+        ],
     ]
-    nodes = [node for (first, layer), *rest in branches for node in ((first, layer, source), *rest)]
-    return [*nodes, (f"{name}.cat", Concat(), tuple(branch[-1][0] for branch in branches))]
+    nodes = [
+        node
+        for (first, layer), *rest in branches
+        for node in ((first, layer, source), *rest)
+    ]
+    return [
+        *nodes,
+        (f"{name}.cat", Concat(), tuple(branch[-1][0] for branch in branches)),
+    ]
 
 # %% ../nbs/04_architectures.ipynb #c06fd3ce
 _INCEPTIONS = {  # table 1 of Szegedy and others 2014
@@ -192,18 +303,39 @@ _INCEPTIONS = {  # table 1 of Szegedy and others 2014
 }
 
 
-def _auxiliary(name: str, source: str, num_classes: int, width: float, batch_norm: bool) -> list[tuple]:
+def _auxiliary(
+    name: str, source: str, num_classes: int, width: float, batch_norm: bool
+) -> list[tuple]:
     "A small classifier half-way, which sends the early layers a gradient of their own."
     first, *rest = _unit(f"{name}.conv", Conv(scaled(128, width), 1), batch_norm)
-    nodes = [(f"{name}.pool", AvgPool(5, 3), source), first, *rest, (f"{name}.flatten", Flatten())]
-    nodes += [(f"{name}.fc1", Dense(scaled(1024, width))), (f"{name}.relu", Activation("relu"))]
-    return [*nodes, (f"{name}.dropout", Dropout(0.7)), (f"{name}.fc2", Dense(num_classes))]
+    nodes = [
+        (f"{name}.pool", AvgPool(5, 3), source),
+        first,
+        *rest,
+        (f"{name}.flatten", Flatten()),
+    ]
+    nodes += [
+        (f"{name}.fc1", Dense(scaled(1024, width))),
+        (f"{name}.relu", Activation("relu")),
+    ]
+    return [
+        *nodes,
+        (f"{name}.dropout", Dropout(0.7)),
+        (f"{name}.fc2", Dense(num_classes)),
+    ]
 
 
-def _stem(width: float, batch_norm: bool) -> list[tuple]:  # all before the first Inception module
-    unit, norm = partial(_unit, batch_norm=batch_norm), [] if batch_norm else [LocalResponseNorm()]
+def _stem(
+    width: float, batch_norm: bool
+) -> list[tuple]:  # all before the first Inception module
+    unit, norm = (
+        partial(_unit, batch_norm=batch_norm),
+        [] if batch_norm else [LocalResponseNorm()],
+    )
     first = unit("conv1", Conv(scaled(64, width), 7, stride=2, padding=3))
-    second = unit("conv2", Conv(scaled(64, width), 1)) + unit("conv3", Conv(scaled(192, width), 3, padding=1))
+    second = unit("conv2", Conv(scaled(64, width), 1)) + unit(
+        "conv3", Conv(scaled(192, width), 3, padding=1)
+    )
     pools = [(f"maxpool{n}", MaxPool(3, 2, ceil_mode=True)) for n in (1, 2)]
     norms = [[(f"norm{n}", layer) for layer in norm] for n in (1, 2)]
     return [*first, pools[0], *norms[0], *second, *norms[1], pools[1]]
@@ -222,19 +354,34 @@ def googlenet(
     for stage, counts in _INCEPTIONS.items():
         name = f"inception{stage}"
         if stage in ("4a", "5a"):
-            before, pool = f"maxpool{stage[0]}", (f"maxpool{stage[0]}", MaxPool(3, 2, ceil_mode=True), before)
+            before, pool = (
+                f"maxpool{stage[0]}",
+                (f"maxpool{stage[0]}", MaxPool(3, 2, ceil_mode=True), before),
+            )
             nodes.append(pool)
-        nodes += inception(name, before, tuple(scaled(n, width) for n in counts), batch_norm)
+        nodes += inception(
+            name, before, tuple(scaled(n, width) for n in counts), batch_norm
+        )
         before = f"{name}.cat"
-    nodes += [("avgpool", GlobalAvgPool()), ("dropout", Dropout(0.4)), ("fc", Dense(num_classes))]
+    nodes += [
+        ("avgpool", GlobalAvgPool()),
+        ("dropout", Dropout(0.4)),
+        ("fc", Dense(num_classes)),
+    ]
     outputs = ["fc"]
     for name, stage in {"aux1": "4a", "aux2": "4d"}.items() if auxiliary else ():
-        nodes += _auxiliary(name, f"inception{stage}.cat", num_classes, width, batch_norm)
+        nodes += _auxiliary(
+            name, f"inception{stage}.cat", num_classes, width, batch_norm
+        )
         outputs.append(f"{name}.fc2")
-    return Network("googlenet", image_shape(in_channels, input_size), nodes, tuple(outputs))
+    return Network(
+        "googlenet", image_shape(in_channels, input_size), nodes, tuple(outputs)
+    )
 
 # %% ../nbs/04_architectures.ipynb #13897c75
-def _skip(name: str, source: str, channels: int, stride: int, change: bool) -> tuple[str, list[tuple]]:
+def _skip(
+    name: str, source: str, channels: int, stride: int, change: bool
+) -> tuple[str, list[tuple]]:
     "What runs past a block: nothing, or a 1×1 convolution where the shape changes."
     if not change:
         return source, []
@@ -272,26 +419,52 @@ _RESNET = {
 }  # blocks: table 1
 
 
-def _block_convs(channels: int, stride: int, bottleneck: bool, variant: str) -> list[Conv]:
+def _block_convs(
+    channels: int, stride: int, bottleneck: bool, variant: str
+) -> list[Conv]:
     conv = partial(Conv, bias=False)
     if not bottleneck:
         return [conv(channels, 3, stride, 1), conv(channels, 3, 1, 1)]
     first, second = (stride, 1) if variant == "2015" else (1, stride)
-    return [conv(channels, 1, first), conv(channels, 3, second, 1), conv(4 * channels, 1)]
+    return [
+        conv(channels, 1, first),
+        conv(channels, 3, second, 1),
+        conv(4 * channels, 1),
+    ]
 
 
-def _resnet(depth, num_classes=1000, in_channels=3, width=1.0, input_size=224, variant="2015", skip=True) -> Network:
+def _resnet(
+    depth,
+    num_classes=1000,
+    in_channels=3,
+    width=1.0,
+    input_size=224,
+    variant="2015",
+    skip=True,
+) -> Network:
     if variant not in ("2015", "1.5"):
-        raise ValueError(f"variant of resnet{depth} is '2015' or '1.5'; got {variant!r}")
+        raise ValueError(
+            f"variant of resnet{depth} is '2015' or '1.5'; got {variant!r}"
+        )
     channels = [scaled(n, width) for n in (64, 128, 256, 512)]
-    nodes = [("conv1", Conv(channels[0], 7, 2, 3, bias=False)), ("bn1", BatchNorm()), ("relu", Activation("relu"))]
+    nodes = [
+        ("conv1", Conv(channels[0], 7, 2, 3, bias=False)),
+        ("bn1", BatchNorm()),
+        ("relu", Activation("relu")),
+    ]
     nodes.append(("maxpool", MaxPool(3, 2, 1)))
     wide = channels[0]
-    for stage, (count, narrow) in enumerate(zip(_RESNET[depth], channels, strict=True), 1):
+    for stage, (count, narrow) in enumerate(
+        zip(_RESNET[depth], channels, strict=True), 1
+    ):
         for n in range(count):
-            convs = _block_convs(narrow, 2 if stage > 1 and n == 0 else 1, depth >= 50, variant)
+            convs = _block_convs(
+                narrow, 2 if stage > 1 and n == 0 else 1, depth >= 50, variant
+            )
             change = wide != convs[-1].out_channels or (stage > 1 and n == 0)
-            nodes += residual_block(f"layer{stage}.{n}", nodes[-1][0], convs, change, skip)
+            nodes += residual_block(
+                f"layer{stage}.{n}", nodes[-1][0], convs, change, skip
+            )
             wide = convs[-1].out_channels
     nodes += [("avgpool", GlobalAvgPool()), ("fc", Dense(num_classes))]
     return Network(f"resnet{depth}", image_shape(in_channels, input_size), nodes)

@@ -19,7 +19,9 @@ import numpy as np
 from .pictures import check_boxes, check_unit
 
 # %% ../nbs/05_augmentation.ipynb #11d7036e
-def affine_matrix(a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> np.ndarray:  # (3, 3), or (n, 3, 3) for arrays (n,)
+def affine_matrix(
+    a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0
+) -> np.ndarray:  # (3, 3), or (n, 3, 3) for arrays (n,)
     "The matrix of x' = a x + b y + c, y' = d x + e y + f."
     entries = np.broadcast_arrays(a, b, c, d, e, f, 0.0, 0.0, 1.0)
     return np.stack(entries, axis=-1).reshape(*entries[0].shape, 3, 3)
@@ -32,13 +34,22 @@ def source_places(
     dtype=np.float32,  # of the result
 ) -> np.ndarray:  # (2, n, h, w): x and y in steps from the centre of the first pixel
     "Where in the old picture the centre of each new pixel comes from."
-    across = inverse[:, :2, 0, None] * (np.arange(width) + 0.5) + inverse[:, :2, 2, None] - 0.5  # (n, 2, w)
+    across = (
+        inverse[:, :2, 0, None] * (np.arange(width) + 0.5)
+        + inverse[:, :2, 2, None]
+        - 0.5
+    )  # (n, 2, w)
     down = inverse[:, :2, 1, None] * (np.arange(height) + 0.5)  # (n, 2, h)
     across, down = (part.astype(dtype).swapaxes(0, 1) for part in (across, down))
     return across[:, :, None, :] + down[:, :, :, None]
 
 # %% ../nbs/05_augmentation.ipynb #b25b67f9
-_FILLS = {"constant": "constant", "nearest": "edge", "reflect": "edge", "wrap": "wrap"}  # and np.pad's modes
+_FILLS = {
+    "constant": "constant",
+    "nearest": "edge",
+    "reflect": "edge",
+    "wrap": "wrap",
+}  # and np.pad's modes
 
 
 def bring_inside(
@@ -67,7 +78,9 @@ def gather(
     taps = np.empty((len(steps), *planes.shape[:2], start.shape[1]), planes.dtype)
     for i, at in enumerate(start):
         for tap, step in zip(taps, steps, strict=True):
-            np.take(planes[i], at + step, axis=1, out=tap[i], mode="clip")  # all are inside: nothing is clipped
+            np.take(
+                planes[i], at + step, axis=1, out=tap[i], mode="clip"
+            )  # all are inside: nothing is clipped
     return taps
 
 # %% ../nbs/05_augmentation.ipynb #478e8fc1
@@ -81,22 +94,37 @@ def resample(
     "Compute every pixel of the new pictures from the old ones."
     n, c, h, w = x.shape
     padding = {"constant_values": value} if fill == "constant" else {}
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 2), (1, 2)), _FILLS[fill], **padding).reshape(n, c, -1)
-    places = source_places(inverse, h, w, np.float64 if x.dtype == np.float64 else np.float32)
-    places = [bring_inside(at, size, fill) for at, size in zip(places, (w, h), strict=True)]
+    padded = np.pad(
+        x, ((0, 0), (0, 0), (1, 2), (1, 2)), _FILLS[fill], **padding
+    ).reshape(n, c, -1)
+    places = source_places(
+        inverse, h, w, np.float64 if x.dtype == np.float64 else np.float32
+    )
+    places = [
+        bring_inside(at, size, fill) for at, size in zip(places, (w, h), strict=True)
+    ]
     if nearest:
         places = [at + 0.5 for at in places]
     left, top = (np.floor(at) for at in places)
-    start = ((top.astype(np.intp) + 1) * (w + 3) + left.astype(np.intp) + 1).reshape(n, h * w)
+    start = ((top.astype(np.intp) + 1) * (w + 3) + left.astype(np.intp) + 1).reshape(
+        n, h * w
+    )
     if nearest:
         return gather(padded, start, (0,)).reshape(x.shape)
-    u, v = ((at - low).reshape(n, 1, h * w) for at, low in zip(places, (left, top), strict=True))
+    u, v = (
+        (at - low).reshape(n, 1, h * w)
+        for at, low in zip(places, (left, top), strict=True)
+    )
     return _blend(*gather(padded, start, (0, 1, w + 3, w + 4)), u, v).reshape(x.shape)
 
 
 def _blend(upper, upper_right, lower, lower_right, u, v):
     "Bilinear interpolation, in place: the result stands in `upper`."
-    for low, high, part in ((upper, upper_right, u), (lower, lower_right, u), (upper, lower, v)):
+    for low, high, part in (
+        (upper, upper_right, u),
+        (lower, lower_right, u),
+        (upper, lower, v),
+    ):
         high -= low
         high *= part
         low += high
@@ -109,11 +137,17 @@ def as_batch(
     "Pictures as a batch; `ValueError` for anything else."
     x = np.asarray(x)
     if x.dtype != np.uint8 and x.dtype.kind != "f":
-        raise ValueError(f"pictures must be uint8 (0 to 255) or floats (0 to 1); got {x.dtype}")
+        raise ValueError(
+            f"pictures must be uint8 (0 to 255) or floats (0 to 1); got {x.dtype}"
+        )
     if x.ndim not in (3, 4) or 0 in x.shape[-3:]:
-        raise ValueError(f"pictures must be (n, c, h, w), or one picture (c, h, w); got shape {x.shape}")
+        raise ValueError(
+            f"pictures must be (n, c, h, w), or one picture (c, h, w); got shape {x.shape}"
+        )
     if x.shape[-1] <= 4 < x.shape[-3]:
-        raise ValueError(f"channels must come first, (n, c, h, w); shape {x.shape} looks like channels last")
+        raise ValueError(
+            f"channels must come first, (n, c, h, w); shape {x.shape} looks like channels last"
+        )
     return (x[None], True) if x.ndim == 3 else (x, False)
 
 
@@ -145,11 +179,17 @@ def check_matrices(
     "One matrix for each picture; `ValueError` if a picture would be squeezed flat."
     matrix = np.asarray(matrix, np.float64)
     if matrix.shape not in ((3, 3), (n, 3, 3)):
-        raise ValueError(f"matrix must be (3, 3), or ({n}, 3, 3) for {n} pictures; got {matrix.shape}")
+        raise ValueError(
+            f"matrix must be (3, 3), or ({n}, 3, 3) for {n} pictures; got {matrix.shape}"
+        )
     if not np.isfinite(matrix).all() or (matrix[..., 2, :] != (0, 0, 1)).any():
-        raise ValueError("matrix must hold finite numbers, and its last row must be 0 0 1")
+        raise ValueError(
+            "matrix must hold finite numbers, and its last row must be 0 0 1"
+        )
     if (np.abs(np.linalg.det(matrix)) < 1e-6).any():
-        raise ValueError("matrix squeezes the picture flat (its determinant is 0), so there is no way back")
+        raise ValueError(
+            "matrix squeezes the picture flat (its determinant is 0), so there is no way back"
+        )
     return np.broadcast_to(matrix, (n, 3, 3))
 
 
@@ -158,7 +198,9 @@ def _check_fill(fill, value):
     if fill not in _FILLS:
         raise ValueError(f"fill must be one of {', '.join(_FILLS)}; got {fill!r}")
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise ValueError(f"value must be a brightness from 0 (black) to 1 (white); got {value!r}")
+        raise ValueError(
+            f"value must be a brightness from 0 (black) to 1 (white); got {value!r}"
+        )
 
 # %% ../nbs/05_augmentation.ipynb #13c57ba9
 def warp(
@@ -174,14 +216,18 @@ def warp(
     inverse = np.linalg.inv(check_matrices(matrix, len(x)))
     out = np.empty_like(x)
     for block in _blocks(x.shape):
-        out[block] = _from_float(resample(_to_float(x[block]), inverse[block], fill, value), x.dtype)
+        out[block] = _from_float(
+            resample(_to_float(x[block]), inverse[block], fill, value), x.dtype
+        )
     return out[0] if single else out
 
 # %% ../nbs/05_augmentation.ipynb #60b52e6b
 def _check_setting(name, value, low, high):
     "Raise ValueError unless `value` is a number from `low` to `high`, or a pair of them in order."
     pair = value if isinstance(value, (tuple, list)) else (value, value)
-    numbers = len(pair) == 2 and all(isinstance(v, (int, float, np.number)) for v in pair)
+    numbers = len(pair) == 2 and all(
+        isinstance(v, (int, float, np.number)) for v in pair
+    )
     if not numbers or not low <= pair[0] <= pair[1] <= high:
         raise ValueError(
             f"{name} must be a number from {low:g} to {high:g}, or a pair (low, high) of them; got {value!r}"
@@ -194,21 +240,30 @@ class Step:
 
     _: KW_ONLY
     p: float = 1.0  # probability that a picture is changed
-    limits: ClassVar[dict[str, tuple[float, float]]] = {}  # lowest and highest value of each setting
+    limits: ClassVar[
+        dict[str, tuple[float, float]]
+    ] = {}  # lowest and highest value of each setting
 
     def __post_init__(self):
         if not isinstance(self.p, (int, float)) or not 0 <= self.p <= 1:
             raise ValueError(f"p must be a probability from 0 to 1; got {self.p!r}")
         for name, (low, high) in self.limits.items():
-            _check_setting(f"{name} of {type(self).__name__}", getattr(self, name), low, high)
+            _check_setting(
+                f"{name} of {type(self).__name__}", getattr(self, name), low, high
+            )
 
     def draw(
         self,
         rng: np.random.Generator,
         n: int,  # pictures
-    ) -> dict[str, np.ndarray]:  # (n,) for each setting, and `on`: which pictures are changed
+    ) -> dict[
+        str, np.ndarray
+    ]:  # (n,) for each setting, and `on`: which pictures are changed
         "Numbers for `n` pictures."
-        drawn = {name: rng.uniform(*np.broadcast_to(getattr(self, name), 2), n) for name in self.limits}
+        drawn = {
+            name: rng.uniform(*np.broadcast_to(getattr(self, name), 2), n)
+            for name in self.limits
+        }
         return {**drawn, "on": rng.random(n) < self.p}
 
 # %% ../nbs/05_augmentation.ipynb #358b9c90
@@ -216,7 +271,9 @@ class GeometricStep(Step, ABC):
     "A step that moves points by a matrix."
 
     @abstractmethod
-    def matrix(self, height: int, width: int, **drawn: np.ndarray) -> np.ndarray:  # (n, 3, 3)
+    def matrix(
+        self, height: int, width: int, **drawn: np.ndarray
+    ) -> np.ndarray:  # (n, 3, 3)
         "From old points to new points, for the numbers drawn for each picture."
 
 
@@ -224,7 +281,9 @@ class PixelStep(Step, ABC):
     "A step that changes colours."
 
     @abstractmethod
-    def change(self, x: np.ndarray, rng: np.random.Generator, **drawn: np.ndarray) -> None:
+    def change(
+        self, x: np.ndarray, rng: np.random.Generator, **drawn: np.ndarray
+    ) -> None:
         "Change `x` (n, c, h, w), floats from 0 to 1, in place."
 
 
@@ -234,7 +293,11 @@ def about_centre(
     width: int,  # of the picture, in pixels
 ) -> np.ndarray:  # (n, 3, 3)
     "The same map, with the picture's centre in place of the origin."
-    return affine_matrix(c=width / 2, f=height / 2) @ matrix @ affine_matrix(c=-width / 2, f=-height / 2)
+    return (
+        affine_matrix(c=width / 2, f=height / 2)
+        @ matrix
+        @ affine_matrix(c=-width / 2, f=-height / 2)
+    )
 
 # %% ../nbs/05_augmentation.ipynb #668f134a
 @dataclass(frozen=True)
@@ -294,10 +357,16 @@ class Flip(GeometricStep):
     def __post_init__(self):
         super().__post_init__()
         if self.axis not in ("horizontal", "vertical"):
-            raise ValueError(f"axis of Flip must be 'horizontal' or 'vertical'; got {self.axis!r}")
+            raise ValueError(
+                f"axis of Flip must be 'horizontal' or 'vertical'; got {self.axis!r}"
+            )
 
     def matrix(self, height, width, *, on):
-        one = affine_matrix(a=-1, c=width) if self.axis == "horizontal" else affine_matrix(e=-1, f=height)
+        one = (
+            affine_matrix(a=-1, c=width)
+            if self.axis == "horizontal"
+            else affine_matrix(e=-1, f=height)
+        )
         return np.broadcast_to(one, (len(on), 3, 3))
 
 
@@ -364,7 +433,11 @@ def _hue(x, top, spread):
     red, green, blue = x.swapaxes(0, 1)
     spread = np.where(spread > 0, spread, 1)
     from_green, from_blue = (blue - red) / spread + 2, (red - green) / spread + 4
-    return np.where(top == red, (green - blue) / spread, np.where(top == green, from_green, from_blue))
+    return np.where(
+        top == red,
+        (green - blue) / spread,
+        np.where(top == green, from_green, from_blue),
+    )
 
 
 @dataclass(frozen=True)
@@ -376,7 +449,9 @@ class Hue(PixelStep):
 
     def change(self, x, rng, *, degrees, **_):
         if x.shape[1] != 3:
-            raise ValueError(f"Hue needs pictures with 3 channels, red, green and blue; got {x.shape[1]}")
+            raise ValueError(
+                f"Hue needs pictures with 3 channels, red, green and blue; got {x.shape[1]}"
+            )
         top = x.max(axis=1)
         spread = top - x.min(axis=1)
         hue = _hue(x, top, spread) + (degrees / 60).astype(x.dtype)[:, None, None]
@@ -408,14 +483,22 @@ class Erase(PixelStep):
     left: float | tuple = (0.0, 1.0)
     top: float | tuple = (0.0, 1.0)
     value: float | tuple = 0.0
-    limits: ClassVar = {"share": (0, 1), "aspect": (0.05, 20), **dict.fromkeys(("left", "top", "value"), (0, 1))}
+    limits: ClassVar = {
+        "share": (0, 1),
+        "aspect": (0.05, 20),
+        **dict.fromkeys(("left", "top", "value"), (0, 1)),
+    }
 
     def change(self, x, rng, *, share, aspect, left, top, value, **_):
         size = np.array(x.shape[2:])
-        extent = np.rint(np.sqrt(share * size.prod() * np.stack([aspect, 1 / aspect]))).astype(int)  # (2, n)
+        extent = np.rint(
+            np.sqrt(share * size.prod() * np.stack([aspect, 1 / aspect]))
+        ).astype(int)  # (2, n)
         extent = np.minimum(extent, size[:, None])
         start = np.rint((size[:, None] - extent) * np.stack([top, left])).astype(int)
-        for picture, (y1, x1), (y2, x2), grey in zip(x, start.T, (start + extent).T, value, strict=True):
+        for picture, (y1, x1), (y2, x2), grey in zip(
+            x, start.T, (start + extent).T, value, strict=True
+        ):
             picture[:, y1:y2, x1:x2] = grey
 
 # %% ../nbs/05_augmentation.ipynb #64e684a2
@@ -429,25 +512,41 @@ class Scratch(PixelStep):
     y1: float | tuple = (0.0, 1.0)
     x2: float | tuple = (0.0, 1.0)
     y2: float | tuple = (0.0, 1.0)
-    limits: ClassVar = {"width": (0, 1000), "value": (0, 1), **dict.fromkeys(("x1", "y1", "x2", "y2"), (0, 1))}
+    limits: ClassVar = {
+        "width": (0, 1000),
+        "value": (0, 1),
+        **dict.fromkeys(("x1", "y1", "x2", "y2"), (0, 1)),
+    }
 
     def change(self, x, rng, *, width, value, x1, y1, x2, y2, **_):
         h, w = x.shape[2:]
         column, row = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
         for i, picture in enumerate(x):
-            start, way = (x1[i] * w, y1[i] * h), ((x2[i] - x1[i]) * w, (y2[i] - y1[i]) * h)
+            start, way = (
+                (x1[i] * w, y1[i] * h),
+                ((x2[i] - x1[i]) * w, (y2[i] - y1[i]) * h),
+            )
             dx, dy = column - start[0], row - start[1]
             along = (dx * way[0] + dy * way[1]) / max(way[0] ** 2 + way[1] ** 2, 1e-12)
-            along = np.clip(along, 0, 1)  # the nearest point of the line, from its start to its end
-            near = (dx - along * way[0]) ** 2 + (dy - along * way[1]) ** 2 <= (width[i] / 2) ** 2
+            along = np.clip(
+                along, 0, 1
+            )  # the nearest point of the line, from its start to its end
+            near = (dx - along * way[0]) ** 2 + (dy - along * way[1]) ** 2 <= (
+                width[i] / 2
+            ) ** 2
             picture[:, near] = value[i]
 
 # %% ../nbs/05_augmentation.ipynb #62f7c4f2
 def _clip_boxes(boxes, window, min_visible):
     "Boxes (k, 4) cut off at a window (x1, y1, x2, y2), and which of them keep at least `min_visible` of their area."
-    low, high = np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])
+    low, high = (
+        np.maximum(boxes[:, :2], window[:2]),
+        np.minimum(boxes[:, 2:], window[2:]),
+    )
     inside = np.prod(np.maximum(high - low, 0), axis=1)
-    kept = (inside > 0) & (inside >= min_visible * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    kept = (inside > 0) & (
+        inside >= min_visible * np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    )
     return np.hstack([low, high]), kept
 
 # %% ../nbs/05_augmentation.ipynb #7920979b
@@ -459,14 +558,22 @@ def move_boxes(
     *,
     min_visible: float = 0.1,  # a box with less of its area in the picture is dropped
     pixels: bool = False,  # True: known to be no shares of the picture
-) -> tuple[np.ndarray, np.ndarray]:  # boxes (m, 4), and which of the old ones they are, (k,) bool
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # boxes (m, 4), and which of the old ones they are, (k,) bool
     "The smallest upright boxes around the moved corners, cut off at the edge; those almost outside are dropped."
     if not 0 <= min_visible <= 1:
-        raise ValueError(f"min_visible must be a share from 0 to 1; got {min_visible!r}")
+        raise ValueError(
+            f"min_visible must be a share from 0 to 1; got {min_visible!r}"
+        )
     boxes = check_boxes(boxes, height, width, pixels)
     corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (k, 4, 2)
     moved = corners @ matrix[:2, :2].T + matrix[:2, 2]
-    moved, kept = _clip_boxes(np.hstack([moved.min(axis=1), moved.max(axis=1)]), (0, 0, width, height), min_visible)
+    moved, kept = _clip_boxes(
+        np.hstack([moved.min(axis=1), moved.max(axis=1)]),
+        (0, 0, width, height),
+        min_visible,
+    )
     return moved[kept], kept
 
 # %% ../nbs/05_augmentation.ipynb #48a2356f
@@ -479,12 +586,19 @@ def warp_masks(
     "Move masks by an affine map; each new pixel takes the label of the nearest old one."
     masks = np.asarray(masks)
     if masks.ndim not in (2, 3) or masks.dtype.kind not in "biu":
-        raise ValueError(f"masks must be labels (n, h, w) or (h, w); got {masks.dtype} of shape {masks.shape}")
+        raise ValueError(
+            f"masks must be labels (n, h, w) or (h, w); got {masks.dtype} of shape {masks.shape}"
+        )
     batch = masks[None] if masks.ndim == 2 else masks
     _check_fill(fill, 0)
-    inverse, out = np.linalg.inv(check_matrices(matrix, len(batch))), np.empty_like(batch)
+    inverse, out = (
+        np.linalg.inv(check_matrices(matrix, len(batch))),
+        np.empty_like(batch),
+    )
     for block in _blocks(batch.shape):
-        out[block] = resample(batch[block][:, None], inverse[block], fill, nearest=True)[:, 0]
+        out[block] = resample(
+            batch[block][:, None], inverse[block], fill, nearest=True
+        )[:, 0]
     return out.reshape(masks.shape)
 
 # %% ../nbs/05_augmentation.ipynb #fa1714b1
@@ -510,7 +624,9 @@ class Augmented(NamedTuple):
     x: np.ndarray  # pictures, like the ones given
     boxes: list[np.ndarray] | np.ndarray | None  # (k, 4) for each picture
     masks: np.ndarray | None  # like the ones given
-    kept: list[np.ndarray] | np.ndarray | None  # which of the boxes given are left, (k,) bool for each picture
+    kept: (
+        list[np.ndarray] | np.ndarray | None
+    )  # which of the boxes given are left, (k,) bool for each picture
 
 
 def _as_lists(boxes, n, single=False):
@@ -518,7 +634,9 @@ def _as_lists(boxes, n, single=False):
     if single:
         return [boxes]
     if len(boxes) != n:
-        raise ValueError(f"boxes must have one entry for each of the {n} pictures; got {len(boxes)}")
+        raise ValueError(
+            f"boxes must have one entry for each of the {n} pictures; got {len(boxes)}"
+        )
     one_each = isinstance(boxes, np.ndarray) and boxes.shape == (n, 4)
     return [box[None] for box in boxes] if one_each else list(boxes)
 
@@ -531,22 +649,34 @@ def _in_pixels(boxes):
 def _move_all(boxes, matrices, height, width, min_visible):
     "The boxes of each picture moved by its matrix, and which are left."
     how = {"min_visible": min_visible, "pixels": _in_pixels(boxes)}
-    moved = [move_boxes(b, m, height, width, **how) for b, m in zip(boxes, matrices, strict=True)]
+    moved = [
+        move_boxes(b, m, height, width, **how)
+        for b, m in zip(boxes, matrices, strict=True)
+    ]
     return [new for new, _ in moved], [kept for _, kept in moved]
 
 
 def _check_masks(masks, x, single=False):
     "Masks (n, h, w) of the pictures' size."
-    masks, expected = np.asarray(masks), x.shape[2:] if single else (len(x), *x.shape[2:])
+    masks, expected = (
+        np.asarray(masks),
+        x.shape[2:] if single else (len(x), *x.shape[2:]),
+    )
     if masks.shape != expected:
-        raise ValueError(f"masks must have the pictures' size, {expected}; got {masks.shape}")
+        raise ValueError(
+            f"masks must have the pictures' size, {expected}; got {masks.shape}"
+        )
     return masks[None] if single else masks
 
 # %% ../nbs/05_augmentation.ipynb #c9c6d0c2
 def _pictures(x, matrix, steps, drawn, rng, fill, value):
     "New pictures (n, c, h, w): resampled once if anything moves, then through the pixel steps, block by block."
     moves = any(isinstance(step, GeometricStep) for step in steps)
-    pixel_steps = [pair for pair in zip(steps, drawn, strict=True) if isinstance(pair[0], PixelStep)]
+    pixel_steps = [
+        pair
+        for pair in zip(steps, drawn, strict=True)
+        if isinstance(pair[0], PixelStep)
+    ]
     x = check_unit(x) if pixel_steps else x
     inverse, out = np.linalg.inv(matrix), np.empty_like(x)
     for block in _blocks(x.shape):
@@ -575,14 +705,18 @@ class Augmenter:
     "A chain of steps: all geometric ones as one matrix and one resampling, then the pixel steps in their order."
 
     steps: tuple[Step, ...]  # or a list
-    fill: str = "constant"  # what is outside the picture: constant, nearest, reflect or wrap
+    fill: str = (
+        "constant"  # what is outside the picture: constant, nearest, reflect or wrap
+    )
     value: float = 0.0  # for `constant`: from 0 (black) to 1 (white)
 
     def __post_init__(self):
         object.__setattr__(self, "steps", tuple(self.steps))
         for step in self.steps:
             if not isinstance(step, (GeometricStep, PixelStep)):
-                raise ValueError(f"steps must be records such as Rotate(30); got {step!r}")
+                raise ValueError(
+                    f"steps must be records such as Rotate(30); got {step!r}"
+                )
         _check_fill(self.fill, self.value)
 
     def __call__(self, x, seed: int | np.random.Generator) -> np.ndarray:
@@ -602,13 +736,24 @@ class Augmenter:
         x, single = as_batch(x)
         rng, kept = np.random.default_rng(seed), None
         drawn = [step.draw(rng, len(x)) for step in self.steps]
-        matrix = check_matrices(chain_matrices(self.steps, drawn, *x[:, 0].shape), len(x))
+        matrix = check_matrices(
+            chain_matrices(self.steps, drawn, *x[:, 0].shape), len(x)
+        )
         if boxes is not None:
-            boxes, kept = _move_all(_as_lists(boxes, len(x), single), matrix, *x.shape[2:], min_visible)
+            boxes, kept = _move_all(
+                _as_lists(boxes, len(x), single), matrix, *x.shape[2:], min_visible
+            )
         if masks is not None:
             masks = warp_masks(_check_masks(masks, x, single), matrix, fill=self.fill)
-        parts = (_pictures(x, matrix, self.steps, drawn, rng, self.fill, self.value), boxes, masks, kept)
-        return Augmented(*(part[0] if single and part is not None else part for part in parts))
+        parts = (
+            _pictures(x, matrix, self.steps, drawn, rng, self.fill, self.value),
+            boxes,
+            masks,
+            kept,
+        )
+        return Augmented(
+            *(part[0] if single and part is not None else part for part in parts)
+        )
 
 # %% ../nbs/05_augmentation.ipynb #60ef6085
 class Mixed(NamedTuple):
@@ -619,8 +764,12 @@ class Mixed(NamedTuple):
     partner: np.ndarray  # (n,): the place of the second picture
     share: np.ndarray  # (n,): how much of the result is the first picture
     boxes: list[np.ndarray] | None  # of both pictures, as far as they can be seen
-    masks: np.ndarray | None  # mixup: shares (n, h, w) of the two masks; cutmix: labels, cut like the pictures
-    kept: list[np.ndarray] | None  # which boxes are left: the first picture's, then its partner's
+    masks: (
+        np.ndarray | None
+    )  # mixup: shares (n, h, w) of the two masks; cutmix: labels, cut like the pictures
+    kept: (
+        list[np.ndarray] | None
+    )  # which boxes are left: the first picture's, then its partner's
 
 # %% ../nbs/05_augmentation.ipynb #759e1f71
 @dataclass(frozen=True)
@@ -630,7 +779,9 @@ class Mixup:
     alpha: float = 0.2
 
     def __post_init__(self):
-        _check_setting(f"alpha of {type(self).__name__}", float(self.alpha), 0.001, 1000)
+        _check_setting(
+            f"alpha of {type(self).__name__}", float(self.alpha), 0.001, 1000
+        )
 
     def draw(self, rng, n, height, width) -> tuple[np.ndarray, np.ndarray | None]:
         "Weights of the first picture (n, 1, 1); no windows."
@@ -648,8 +799,14 @@ class CutMix(Mixup):
         size = np.array([width, height])
         half = np.sqrt(1 - rng.beta(self.alpha, self.alpha, n))[:, None] * size / 2
         centre = rng.random((n, 2)) * size
-        window = np.rint(np.hstack([np.maximum(centre - half, 0), np.minimum(centre + half, size)]))
-        (x1, y1, x2, y2), x, y = window.T[..., None], np.arange(width), np.arange(height)
+        window = np.rint(
+            np.hstack([np.maximum(centre - half, 0), np.minimum(centre + half, size)])
+        )
+        (x1, y1, x2, y2), x, y = (
+            window.T[..., None],
+            np.arange(width),
+            np.arange(height),
+        )
         inside = ((y1 <= y) & (y < y2))[:, :, None] & ((x1 <= x) & (x < x2))[:, None, :]
         return 1.0 - inside, window
 
@@ -660,8 +817,12 @@ def _mixed_boxes(own, other, window, min_visible):
         return np.vstack([own, other]), np.ones(len(own) + len(other), bool)
     shown, visible = _clip_boxes(other, window, min_visible)
     hidden, _ = _clip_boxes(own, window, 0)
-    area, covered = (np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (own, hidden))
-    kept = np.concatenate([(covered < area) & (area - covered >= min_visible * area), visible])
+    area, covered = (
+        np.prod(np.maximum(b[:, 2:] - b[:, :2], 0), axis=1) for b in (own, hidden)
+    )
+    kept = np.concatenate(
+        [(covered < area) & (area - covered >= min_visible * area), visible]
+    )
     return np.vstack([own, shown])[kept], kept
 
 
@@ -692,19 +853,24 @@ def mix(
     share, cut = weights.mean(axis=(1, 2)), windows is not None
     own = _to_float(x)
     part = weights[:, None].astype(own.dtype)
-    mixed = _from_float(part * own + (1 - part) * own[partner], x.dtype).astype(x.dtype, copy=False)
+    mixed = _from_float(part * own + (1 - part) * own[partner], x.dtype).astype(
+        x.dtype, copy=False
+    )
     y = (share[:, None] * y + (1 - share[:, None]) * y[partner]).astype(y.dtype)
     if masks is not None:
         masks = _check_masks(masks, x)
         masks = (
-            np.where(weights == 1, masks, masks[partner]) if cut else weights * masks + (1 - weights) * masks[partner]
+            np.where(weights == 1, masks, masks[partner])
+            if cut
+            else weights * masks + (1 - weights) * masks[partner]
         )
     kept = None
     if boxes is not None:
         boxes = _as_lists(boxes, n)
         boxes = [check_boxes(b, h, w, _in_pixels(boxes)) for b in boxes]
         pairs = [
-            _mixed_boxes(boxes[i], boxes[j], windows[i] if cut else None, min_visible) for i, j in enumerate(partner)
+            _mixed_boxes(boxes[i], boxes[j], windows[i] if cut else None, min_visible)
+            for i, j in enumerate(partner)
         ]
         boxes, kept = [new for new, _ in pairs], [left for _, left in pairs]
     return Mixed(mixed, y, partner, share, boxes, masks, kept)

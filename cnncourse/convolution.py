@@ -32,7 +32,9 @@ def as_whole(
                 return operator.index(value)
         except TypeError:
             pass
-    raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}")
+    raise ValueError(
+        f"{name} must be a whole number of at least {least}; got {value!r}"
+    )
 
 # %% ../nbs/02_convolution.ipynb #ea3fa476
 def as_pair(
@@ -41,9 +43,15 @@ def as_pair(
     least: int = 1,  # smallest value allowed
 ) -> tuple[int, int]:
     "`value` as a pair (rows, columns) of whole numbers; a single number stands for both."
-    pair = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1 else (value, value)
+    pair = (
+        tuple(value)
+        if isinstance(value, (tuple, list, np.ndarray)) and np.ndim(value) == 1
+        else (value, value)
+    )
     if len(pair) != 2:
-        raise ValueError(f"{name} must be a whole number or a pair of them; got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number or a pair of them; got {value!r}"
+        )
     return as_whole(pair[0], name, least), as_whole(pair[1], name, least)
 
 # %% ../nbs/02_convolution.ipynb #63d168ac
@@ -74,7 +82,9 @@ def padding_1d(
             return same_padding(size, kernel_size, stride, dilation)
         sides = {"valid": 0, "full": dilation * (kernel_size - 1)}
         if padding not in sides:
-            raise ValueError(f"padding must be numbers, 'valid', 'same' or 'full'; got {padding!r}")
+            raise ValueError(
+                f"padding must be numbers, 'valid', 'same' or 'full'; got {padding!r}"
+            )
         return sides[padding], sides[padding]
     return as_pair(padding, "padding", least=0)
 
@@ -121,18 +131,31 @@ def resolve_padding(
     dilation=1,  # number or pair
 ) -> tuple[tuple[int, int], tuple[int, int]]:  # ((top, bottom), (left, right))
     "Padding in any form, as four numbers."
-    sides = tuple(padding) if isinstance(padding, (tuple, list, np.ndarray)) else (padding, padding)
+    sides = (
+        tuple(padding)
+        if isinstance(padding, (tuple, list, np.ndarray))
+        else (padding, padding)
+    )
     if len(sides) != 2:
         raise ValueError(
             f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}"
         )
     kernel_size, stride = as_pair(kernel_size, "kernel_size"), as_pair(stride, "stride")
     dilation = as_pair(dilation, "dilation")
-    rows, columns = (padding_1d(*axis) for axis in zip(sides, size, kernel_size, stride, dilation, strict=True))
+    rows, columns = (
+        padding_1d(*axis)
+        for axis in zip(sides, size, kernel_size, stride, dilation, strict=True)
+    )
     return rows, columns
 
 # %% ../nbs/02_convolution.ipynb #5bbfdd75
-PAD_MODES = {"zeros": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+PAD_MODES = {
+    "zeros": "constant",
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
 
 # %% ../nbs/02_convolution.ipynb #ebb171d3
 def check_pad_mode(
@@ -143,15 +166,23 @@ def check_pad_mode(
 ) -> None:
     "`ValueError` where a way of padding is unknown or cannot be done on `x`."
     if mode not in PAD_MODES:
-        raise ValueError(f"pad_mode must be one of {', '.join(PAD_MODES)}; got {mode!r}")
+        raise ValueError(
+            f"pad_mode must be one of {', '.join(PAD_MODES)}; got {mode!r}"
+        )
     if value != 0 and mode != "constant":
-        raise ValueError(f"pad_value is read with pad_mode='constant' only; got pad_value={value!r}, pad_mode={mode!r}")
+        raise ValueError(
+            f"pad_value is read with pad_mode='constant' only; got pad_value={value!r}, pad_mode={mode!r}"
+        )
     if x.dtype.kind in "biu" and value != np.floor(value):
-        raise ValueError(f"pad_value must be a whole number where x holds {x.dtype}; got {value!r}")
+        raise ValueError(
+            f"pad_value must be a whole number where x holds {x.dtype}; got {value!r}"
+        )
     for most, size in zip(map(max, pads), x.shape[-2:], strict=True):
         limit = {"reflect": size - 1, "circular": size}.get(mode, most)
         if most > limit:
-            raise ValueError(f"pad_mode={mode!r} reaches at most {limit} of {size} pixels; got padding {most}")
+            raise ValueError(
+                f"pad_mode={mode!r} reaches at most {limit} of {size} pixels; got padding {most}"
+            )
 
 # %% ../nbs/02_convolution.ipynb #564a75df
 def pad2d(
@@ -178,13 +209,19 @@ def check_images(
     try:
         x = np.asarray(x)
     except ValueError as error:
-        raise ValueError(f"{name} must be an array of real numbers; got rows of unequal length") from error
+        raise ValueError(
+            f"{name} must be an array of real numbers; got rows of unequal length"
+        ) from error
     if x.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be an array of real numbers; got dtype {x.dtype}")
+        raise ValueError(
+            f"{name} must be an array of real numbers; got dtype {x.dtype}"
+        )
     if x.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes; got {x.ndim}, shape {x.shape}")
     if 0 in x.shape[1:]:
-        raise ValueError(f"{name} must have at least one of everything but images; got shape {x.shape}")
+        raise ValueError(
+            f"{name} must have at least one of everything but images; got shape {x.shape}"
+        )
     return x
 
 # %% ../nbs/02_convolution.ipynb #a9b99825
@@ -214,7 +251,9 @@ def conv_geometry(
     pads = resolve_padding(padding, size, kernel_size, stride, dilation)
     axes = zip(size, kernel_size, stride, pads, dilation, strict=True)
     out = tuple(conv_output_size(*axis) for axis in axes)
-    return Geometry(kernel_size, stride, dilation, pads, as_whole(groups, "groups"), size, out)
+    return Geometry(
+        kernel_size, stride, dilation, pads, as_whole(groups, "groups"), size, out
+    )
 
 # %% ../nbs/02_convolution.ipynb #91c6b4d3
 def _conv_loops(
@@ -233,7 +272,11 @@ def _conv_loops(
             channels = image[first : first + depth]
             for r in range(g.out[0]):
                 for s in range(g.out[1]):
-                    window = channels[:, r * sh : r * sh + dh * kh : dh, s * sw : s * sw + dw * kw : dw]
+                    window = channels[
+                        :,
+                        r * sh : r * sh + dh * kh : dh,
+                        s * sw : s * sw + dw * kw : dw,
+                    ]
                     y[k, o, r, s] = np.sum(window * w[o])
 
 # %% ../nbs/02_convolution.ipynb #66ebb6fd
@@ -245,7 +288,9 @@ def windows(
 ) -> np.ndarray:  # (..., oh, ow, kh, kw), read-only
     "Every window that a kernel sees, as a view: no pixel is copied."
     g = conv_geometry(x.shape[-2:], kernel_size, stride, 0, dilation)
-    covers = tuple(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True))
+    covers = tuple(
+        d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True)
+    )
     view = sliding_window_view(x, covers, axis=(-2, -1))
     return view[..., :: g.stride[0], :: g.stride[1], :: g.dilation[0], :: g.dilation[1]]
 
@@ -258,7 +303,11 @@ def _seen(
 ) -> np.ndarray:  # (..., oh, ow), a view
     "What tap (i, j) of the kernel sees from all its places."
     (sh, sw), (dh, dw), (oh, ow) = g.stride, g.dilation, g.out
-    return x[..., i * dh : i * dh + sh * (oh - 1) + 1 : sh, j * dw : j * dw + sw * (ow - 1) + 1 : sw]
+    return x[
+        ...,
+        i * dh : i * dh + sh * (oh - 1) + 1 : sh,
+        j * dw : j * dw + sw * (ow - 1) + 1 : sw,
+    ]
 
 # %% ../nbs/02_convolution.ipynb #b410d80a
 def _conv_taps(
@@ -296,7 +345,9 @@ def choose_method(
     g: Geometry,
 ) -> str:
     "The name that `method='auto'` stands for."
-    return [name for name, method in METHODS.items() if method.pays(x_shape, w_shape, g)][-1]
+    return [
+        name for name, method in METHODS.items() if method.pays(x_shape, w_shape, g)
+    ][-1]
 
 # %% ../nbs/02_convolution.ipynb #73a1051f
 def check_layer(
@@ -309,15 +360,23 @@ def check_layer(
     x, w, groups = check_images(x), check_images(w, "w"), as_whole(groups, "groups")
     channels, outputs = x.shape[1], len(w)
     if channels % groups or outputs % groups:
-        raise ValueError(f"groups must divide the channels; got groups={groups}, {channels} in and {outputs} out")
+        raise ValueError(
+            f"groups must divide the channels; got groups={groups}, {channels} in and {outputs} out"
+        )
     if w.shape[1] * groups != channels:
         last = w.shape[1] * groups == x.shape[3]
-        hint = "; x looks channels-last (n, h, w, c): use x.transpose(0, 3, 1, 2)" if last else ""
+        hint = (
+            "; x looks channels-last (n, h, w, c): use x.transpose(0, 3, 1, 2)"
+            if last
+            else ""
+        )
         want = f"w must have shape (out, {channels // groups}, kh, kw), as x is {x.shape} and groups={groups}"
         raise ValueError(f"{want}; got {w.shape}{hint}")
     b = np.zeros(outputs, w.dtype) if b is None else check_images(b, "b", ndim=1)
     if len(b) != outputs:
-        raise ValueError(f"b must hold one number for each of {outputs} kernels; got {len(b)}")
+        raise ValueError(
+            f"b must hold one number for each of {outputs} kernels; got {len(b)}"
+        )
     return x, w, b
 
 # %% ../nbs/02_convolution.ipynb #c56c35ee
@@ -341,8 +400,12 @@ def _work_dtype(
     for a in factors:
         largest *= max(abs(int(a.min(initial=0))), abs(int(a.max(initial=0))))
     if largest >= 2**63:
-        raise ValueError(f"sums of whole numbers must stay below 2**63; got factors that can reach {largest}")
-    return np.dtype(np.float64 if largest < 2**36 else np.int64)  # below 2**36 every method's rounding is below 1/2
+        raise ValueError(
+            f"sums of whole numbers must stay below 2**63; got factors that can reach {largest}"
+        )
+    return np.dtype(
+        np.float64 if largest < 2**36 else np.int64
+    )  # below 2**36 every method's rounding is below 1/2
 
 # %% ../nbs/02_convolution.ipynb #8b946510
 BLOCK = 2**21  # bytes of patches made at a time: what a core's own cache holds
@@ -399,7 +462,11 @@ def _conv_batch(
         inner = g._replace(pads=((0, 0), (0, 0)), size=size)
     for images in _slices(len(x), w.itemsize * (x[:1].size + y[:1].size)):
         part = x[images] if ready else pad2d(x[images], g.pads, pad_mode, pad_value)
-        _fill(y[images], w.dtype, partial(_convolve, part.astype(w.dtype, copy=False), w, inner, method))
+        _fill(
+            y[images],
+            w.dtype,
+            partial(_convolve, part.astype(w.dtype, copy=False), w, inner, method),
+        )
 
 # %% ../nbs/02_convolution.ipynb #4290bd8a
 def conv2d(
@@ -420,7 +487,9 @@ def conv2d(
     g = conv_geometry(x.shape[2:], w.shape[2:], stride, padding, dilation, groups)
     check_pad_mode(x, g.pads, pad_mode, pad_value)
     if method not in ("auto", *METHODS):
-        raise ValueError(f"method must be 'auto' or one of {', '.join(METHODS)}; got {method!r}")
+        raise ValueError(
+            f"method must be 'auto' or one of {', '.join(METHODS)}; got {method!r}"
+        )
     dtype = _result_dtype(x, w, b)
     work = _work_dtype(dtype, w[0].size, x, w)
     name = choose_method(x.shape, w.shape, g) if method == "auto" else method
@@ -441,7 +510,10 @@ def conv_params(
     bias: bool = True,
 ) -> int:
     "Weights and biases of a convolution layer."
-    in_channels, out_channels = as_whole(in_channels, "in_channels"), as_whole(out_channels, "out_channels")
+    in_channels, out_channels = (
+        as_whole(in_channels, "in_channels"),
+        as_whole(out_channels, "out_channels"),
+    )
     if in_channels % as_whole(groups, "groups") or out_channels % groups:
         raise ValueError(
             f"groups must divide the channels; got groups={groups}, {in_channels} in and {out_channels} out"
@@ -462,7 +534,11 @@ def conv_macs(
 ) -> int:
     "Multiply-adds of a convolution layer for one image; padding counts as pixels, adding the bias does not count."
     oh, ow = conv_geometry(size, kernel_size, stride, padding, dilation).out
-    return oh * ow * conv_params(in_channels, out_channels, kernel_size, groups, bias=False)
+    return (
+        oh
+        * ow
+        * conv_params(in_channels, out_channels, kernel_size, groups, bias=False)
+    )
 
 # %% ../nbs/02_convolution.ipynb #6cea4b76
 class ReceptiveField(NamedTuple):
@@ -472,17 +548,27 @@ class ReceptiveField(NamedTuple):
     jump: float  # pixels from one output's field to the next one's; below 1 where outputs are finer than the input
     centre: float  # middle of output 0's field; pixel 0 has its middle at 0
 
-    def through(self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1) -> "ReceptiveField":
+    def through(
+        self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1
+    ) -> "ReceptiveField":
         "The field after one more convolution or pooling layer; `padding` in numbers."
-        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
+        kernel_size, stride = (
+            as_whole(kernel_size, "kernel_size"),
+            as_whole(stride, "stride"),
+        )
         reach = as_whole(dilation, "dilation") * (kernel_size - 1)
         before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
         centre = self.centre + (reach / 2 - before) * self.jump
         return ReceptiveField(self.size + reach * self.jump, self.jump * stride, centre)
 
-    def through_transposed(self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1) -> "ReceptiveField":
+    def through_transposed(
+        self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1
+    ) -> "ReceptiveField":
         "The field after one more transposed convolution. Its size differs from output to output: this is the largest."
-        kernel_size, stride = as_whole(kernel_size, "kernel_size"), as_whole(stride, "stride")
+        kernel_size, stride = (
+            as_whole(kernel_size, "kernel_size"),
+            as_whole(stride, "stride"),
+        )
         reach = as_whole(dilation, "dilation") * (kernel_size - 1)
         before, _ = padding_1d(padding, 1, kernel_size, stride, dilation)
         centre = self.centre + (before - reach / 2) * self.jump / stride
@@ -497,16 +583,22 @@ def stack_receptive_field(
     field = ReceptiveField(1, 1, 0.0)
     for layer in layers:
         if "same" in layer:
-            raise ValueError("padding must be numbers here, as 'same' depends on the input's size; got 'same'")
+            raise ValueError(
+                "padding must be numbers here, as 'same' depends on the input's size; got 'same'"
+            )
         field = field.through(*layer)
     return field
 
 # %% ../nbs/02_convolution.ipynb #db52dd37
-def _visits_axis(size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int) -> np.ndarray:
+def _visits_axis(
+    size: int, kernel_size: int, stride: int, pads: tuple[int, int], dilation: int
+) -> np.ndarray:
     "How many windows read each pixel of one axis."
     out = conv_output_size(size, kernel_size, stride, pads, dilation)
     taps = np.arange(out)[:, None] * stride + np.arange(kernel_size) * dilation
-    return np.bincount(taps.ravel(), minlength=size + sum(pads))[pads[0] : pads[0] + size]
+    return np.bincount(taps.ravel(), minlength=size + sum(pads))[
+        pads[0] : pads[0] + size
+    ]
 
 # %% ../nbs/02_convolution.ipynb #794775dd
 def visit_counts(
@@ -543,15 +635,27 @@ def _span(
 def _deal_axis(
     g: Geometry,
     axis: int,  # 0 for rows, 1 for columns
-) -> dict[int, tuple[slice, slice]]:  # phase: (places in the phase, pixels of the picture)
+) -> dict[
+    int, tuple[slice, slice]
+]:  # phase: (places in the phase, pixels of the picture)
     "Which pixels of one axis each phase holds."
-    size, stride, before, places = g.size[axis], g.stride[axis], g.pads[axis][0], _plane(g)[axis]
+    size, stride, before, places = (
+        g.size[axis],
+        g.stride[axis],
+        g.pads[axis][0],
+        _plane(g)[axis],
+    )
     deal = {}
     for p in {i * g.dilation[axis] % stride for i in range(g.kernel_size[axis])}:
-        first = max(0, -(-(before - p) // stride))  # the first place that is not padding
+        first = max(
+            0, -(-(before - p) // stride)
+        )  # the first place that is not padding
         start = first * stride + p - before
         count = max(0, min(places - first, -(-(size - start) // stride)))
-        deal[p] = slice(first, first + count), slice(start, start + count * stride, stride)
+        deal[p] = (
+            slice(first, first + count),
+            slice(start, start + count * stride, stride),
+        )
     return deal
 
 # %% ../nbs/02_convolution.ipynb #7f1f5659
@@ -560,7 +664,11 @@ def _phases(
 ) -> list:  # of (p, q, places (rows, columns), pixels (rows, columns))
     "Which pixels each phase (p, q) holds."
     rows, columns = _deal_axis(g, 0), _deal_axis(g, 1)
-    return [(p, q, (rows[p][0], columns[q][0]), (rows[p][1], columns[q][1])) for p in rows for q in columns]
+    return [
+        (p, q, (rows[p][0], columns[q][0]), (rows[p][1], columns[q][1]))
+        for p in rows
+        for q in columns
+    ]
 
 # %% ../nbs/02_convolution.ipynb #738041eb
 def _empty_planes(
@@ -568,10 +676,14 @@ def _empty_planes(
     c: int,  # channels
     n: int,  # images
     dtype: np.dtype,
-) -> tuple[np.ndarray, np.ndarray]:  # lines (sh, sw, c, n, length), the same as pictures (sh, sw, c, n, rows, columns)
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # lines (sh, sw, c, n, length), the same as pictures (sh, sw, c, n, rows, columns)
     "Phases full of zeros."
     rows, columns = _plane(g)
-    reach = (g.kernel_size[1] - 1) * g.dilation[1] // g.stride[1]  # the last run ends this far past the last row
+    reach = (
+        (g.kernel_size[1] - 1) * g.dilation[1] // g.stride[1]
+    )  # the last run ends this far past the last row
     lines = np.zeros((*g.stride, c, n, rows * columns + reach), dtype)
     return lines, lines[..., : rows * columns].reshape(*g.stride, c, n, rows, columns)
 
@@ -591,18 +703,39 @@ def _tap_views(
     lines: np.ndarray,  # (sh, sw, c, n, length)
     g: Geometry,
     band: slice,  # output rows
-) -> Iterator[tuple[slice, slice, np.ndarray]]:  # (tap rows, tap columns, view (taps, taps, c, n, rows, span))
+) -> Iterator[
+    tuple[slice, slice, np.ndarray]
+]:  # (tap rows, tap columns, view (taps, taps, c, n, rows, span))
     "What the taps see from a band of output rows, phase by phase, without a copy."
-    (kh, kw), (sh, sw), (dh, dw), columns = g.kernel_size, g.stride, g.dilation, _plane(g)[1]
-    every_i, every_j = sh // gcd(sh, dh), sw // gcd(sw, dw)  # taps this far apart share a phase
+    (kh, kw), (sh, sw), (dh, dw), columns = (
+        g.kernel_size,
+        g.stride,
+        g.dilation,
+        _plane(g)[1],
+    )
+    every_i, every_j = (
+        sh // gcd(sh, dh),
+        sw // gcd(sw, dw),
+    )  # taps this far apart share a phase
     for i, j in np.ndindex(min(every_i, kh), min(every_j, kw)):
         (down, p), (right, q) = divmod(i * dh, sh), divmod(j * dw, sw)
         phase = lines[p, q, ..., (band.start + down) * columns + right :]
         taps = len(range(i, kh, every_i)), len(range(j, kw, every_j))
         c_step, n_step, step = phase.strides
-        steps = every_i * dh // sh * columns * step, every_j * dw // sw * step, c_step, n_step, columns * step, step
+        steps = (
+            every_i * dh // sh * columns * step,
+            every_j * dw // sw * step,
+            c_step,
+            n_step,
+            columns * step,
+            step,
+        )
         shape = *taps, *phase.shape[:2], band.stop - band.start, _span(g)
-        yield slice(i, None, every_i), slice(j, None, every_j), as_strided(phase, shape, steps)
+        yield (
+            slice(i, None, every_i),
+            slice(j, None, every_j),
+            as_strided(phase, shape, steps),
+        )
 
 # %% ../nbs/02_convolution.ipynb #bfb14b5b
 def _bands(
@@ -611,7 +744,10 @@ def _bands(
     row_bytes: int,  # bytes of patches that one output row of one image needs
 ) -> list[tuple[slice, list[slice]]]:
     "Blocks of about `BLOCK` bytes: runs of images, each with its bands of rows."
-    return [(images, _slices(rows, row_bytes, BLOCK)) for images in _slices(n, rows * row_bytes, BLOCK)]
+    return [
+        (images, _slices(rows, row_bytes, BLOCK))
+        for images in _slices(n, rows * row_bytes, BLOCK)
+    ]
 
 # %% ../nbs/02_convolution.ipynb #1271f5d3
 class Workspace(dict):
@@ -634,11 +770,23 @@ def _patches(
     g: Geometry,
     space: Workspace,  # each block's patches take the place of the block's before
     taps_first: bool = False,  # patches as (kh, kw, c, ...)
-) -> Iterator[tuple[slice, slice, np.ndarray]]:  # (images, output rows, patches (c, kh, kw, images, rows, span))
+) -> Iterator[
+    tuple[slice, slice, np.ndarray]
+]:  # (images, output rows, patches (c, kh, kw, images, rows, span))
     "Every window of every image, block by block; `span` counts the junk columns, too."
     (n, c), (kh, kw), span = x.shape[:2], g.kernel_size, _span(g)
-    if (kh, kw, *g.stride, *map(any, g.pads)) == (1, 1, 1, 1, False, False):  # the picture is its own patches
-        yield from ((slice(k, k + 1), slice(0, g.out[0]), x[k].reshape(c, 1, 1, 1, *g.out)) for k in range(n))
+    if (kh, kw, *g.stride, *map(any, g.pads)) == (
+        1,
+        1,
+        1,
+        1,
+        False,
+        False,
+    ):  # the picture is its own patches
+        yield from (
+            (slice(k, k + 1), slice(0, g.out[0]), x[k].reshape(c, 1, 1, 1, *g.out))
+            for k in range(n)
+        )
         return
     for images, bands in _bands(n, g.out[0], c * kh * kw * span * x.itemsize):
         lines = _deal(x[images], g)
@@ -682,8 +830,13 @@ _TILE = np.array(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_KERNEL = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-_OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+_KERNEL = (
+    np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]])
+    / 24
+)
+_OUTPUT = np.array(
+    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+)
 
 # %% ../nbs/02_convolution.ipynb #7e41b69b
 def _conv_winograd(
@@ -694,27 +847,44 @@ def _conv_winograd(
 ) -> None:
     "Tiles of 4 by 4 outputs, with a quarter of the multiplications."
     if (g.kernel_size, g.stride, g.dilation) != ((3, 3), (1, 1), (1, 1)):
-        raise ValueError(f"method 'winograd' wants 3x3 kernels, stride 1, dilation 1; got {g[:3]}")
-    to_tile, to_kernel, to_output = (np.kron(m, m).astype(x.dtype) for m in (_TILE, _KERNEL, _OUTPUT))
-    kernels = (to_kernel @ w.reshape(-1, 9).T).reshape(36, g.groups, len(w) // g.groups, -1)
-    tiles = g._replace(kernel_size=(6, 6), stride=(4, 4), out=(-(-g.out[0] // 4), -(-g.out[1] // 4)))
+        raise ValueError(
+            f"method 'winograd' wants 3x3 kernels, stride 1, dilation 1; got {g[:3]}"
+        )
+    to_tile, to_kernel, to_output = (
+        np.kron(m, m).astype(x.dtype) for m in (_TILE, _KERNEL, _OUTPUT)
+    )
+    kernels = (to_kernel @ w.reshape(-1, 9).T).reshape(
+        36, g.groups, len(w) // g.groups, -1
+    )
+    tiles = g._replace(
+        kernel_size=(6, 6), stride=(4, 4), out=(-(-g.out[0] // 4), -(-g.out[1] // 4))
+    )
     depth, space = w.shape[1], Workspace()
     for images, band, patches in _patches(x, tiles, space, taps_first=True):
         places = prod(patches.shape[3:])
         seen = space.array("seen", (36, g.groups, depth, places), x.dtype)
-        products = space.array("products", (36, g.groups, len(w) // g.groups, places), x.dtype)
+        products = space.array(
+            "products", (36, g.groups, len(w) // g.groups, places), x.dtype
+        )
         sums = space.array("sums", (4, 4, len(w), *patches.shape[3:]), x.dtype)
         np.matmul(to_tile, patches.reshape(36, -1), out=seen.reshape(36, -1))
         np.matmul(kernels, seen, out=products)
         np.matmul(to_output, products.reshape(36, -1), out=sums.reshape(16, -1))
         for i, j in np.ndindex(4, 4):
             target = y[images, :, 4 * band.start + i : 4 * band.stop : 4, j::4]
-            target[...] = sums[i, j, :, :, : target.shape[2], : target.shape[3]].swapaxes(0, 1)
+            target[...] = sums[
+                i, j, :, :, : target.shape[2], : target.shape[3]
+            ].swapaxes(0, 1)
 
 
 METHODS["winograd"] = Method(
     _conv_winograd,
-    lambda x, w, g: g[:3] == ((3, 3), (1, 1), (1, 1)) and w[1] >= 16 and w[0] // g.groups >= 16 and min(g.out) >= 4,
+    lambda x, w, g: (
+        g[:3] == ((3, 3), (1, 1), (1, 1))
+        and w[1] >= 16
+        and w[0] // g.groups >= 16
+        and min(g.out) >= 4
+    ),
 )
 
 # %% ../nbs/02_convolution.ipynb #e3e5e082
@@ -730,11 +900,17 @@ def _conv_fft(
     padded = [s + sum(p) for s, p in zip(g.size, g.pads, strict=True)]
     shape = [fft.next_fast_len(s, real=True) for s in padded]
     spread = np.zeros(
-        (*w.shape[:2], *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True))), w.dtype
+        (
+            *w.shape[:2],
+            *(d * (k - 1) + 1 for d, k in zip(g.dilation, g.kernel_size, strict=True)),
+        ),
+        w.dtype,
     )
     spread[..., :: g.dilation[0], :: g.dilation[1]] = w
     depth, per_group = w.shape[1], len(w) // g.groups
-    side = max(1, int((4 * BLOCK / (shape[0] * shape[1] * x.itemsize)) ** 0.5))  # images, and kernels, at a time
+    side = max(
+        1, int((4 * BLOCK / (shape[0] * shape[1] * x.itemsize)) ** 0.5)
+    )  # images, and kernels, at a time
     for images in _slices(len(x), 1, side):
         for group in range(g.groups):
             part = x[images, group * depth : (group + 1) * depth]
@@ -743,14 +919,20 @@ def _conv_fft(
                 total = 0
                 for channel in range(depth):
                     seen = fft.rfft2(pad2d(part[:, channel], g.pads), shape)
-                    total = total + seen[:, None] * fft.rfft2(spread[outs, channel], shape).conj()
+                    total = (
+                        total
+                        + seen[:, None] * fft.rfft2(spread[outs, channel], shape).conj()
+                    )
                 places = fft.irfft2(total, shape)[..., :: g.stride[0], :: g.stride[1]]
                 y[images, outs] = places[..., : g.out[0], : g.out[1]]
 
 # %% ../nbs/02_convolution.ipynb #bb91a384
 def _fft_pays(x_shape, w_shape, g: Geometry) -> bool:
     "Whether im2col would use each pixel 160 times or more, for each pair of an input and an output channel."
-    return g.kernel_size[0] * g.kernel_size[1] * g.out[0] * g.out[1] >= 160 * g.size[0] * g.size[1]
+    return (
+        g.kernel_size[0] * g.kernel_size[1] * g.out[0] * g.out[1]
+        >= 160 * g.size[0] * g.size[1]
+    )
 
 
 METHODS["fft"] = Method(_conv_fft, _fft_pays)
@@ -767,7 +949,9 @@ def _input_gradient_taps(
     (top, bottom), (left, right) = g.pads
     for image, result in zip(dy, dx, strict=True):
         image = image.reshape(g.groups, kernels.shape[1], -1)
-        padded = np.zeros((dx.shape[1], g.size[0] + top + bottom, g.size[1] + left + right), dx.dtype)
+        padded = np.zeros(
+            (dx.shape[1], g.size[0] + top + bottom, g.size[1] + left + right), dx.dtype
+        )
         for i, j in np.ndindex(g.kernel_size):
             seen = _seen(padded, g, i, j)
             seen += (kernels[..., i, j].swapaxes(1, 2) @ image).reshape(seen.shape)
@@ -785,7 +969,9 @@ def _kernel_gradient_taps(
     for image, up in zip(x, dy, strict=True):
         image, up = pad2d(image, g.pads), up.reshape(g.groups, outputs // g.groups, -1)
         for i, j in np.ndindex(g.kernel_size):
-            dw[..., i, j] += up @ _seen(image, g, i, j).reshape(g.groups, depth, -1).swapaxes(1, 2)
+            dw[..., i, j] += up @ _seen(image, g, i, j).reshape(
+                g.groups, depth, -1
+            ).swapaxes(1, 2)
     return dw.reshape(outputs, depth, *g.kernel_size)
 
 # %% ../nbs/02_convolution.ipynb #55a2f80c
@@ -809,14 +995,18 @@ def _input_gradient_phases(
     "One matrix product for each block; each tap's run of numbers is added to its phase."
     kernels = w.reshape(g.groups, len(w) // g.groups, -1).swapaxes(1, 2)
     c, (kh, kw), dx[...], space = dx.shape[1], g.kernel_size, 0, Workspace()
-    for images, bands in _bands(len(dy), g.out[0], c * kh * kw * _span(g) * dy.itemsize):
+    for images, bands in _bands(
+        len(dy), g.out[0], c * kh * kw * _span(g) * dy.itemsize
+    ):
         target = dx[images]
         lines, pictures = _empty_planes(g, c, len(target), dy.dtype)
         for band in bands:
             columns = _with_junk(dy[images, :, band], g)
             taps = space.array("taps", (*kernels.shape[:2], columns.shape[2]), dy.dtype)
             np.matmul(kernels, columns, out=taps)
-            taps = taps.reshape(c, kh, kw, len(target), band.stop - band.start, _span(g)).transpose(1, 2, 0, 3, 4, 5)
+            taps = taps.reshape(
+                c, kh, kw, len(target), band.stop - band.start, _span(g)
+            ).transpose(1, 2, 0, 3, 4, 5)
             for i, j, view in _tap_views(lines, g, band):
                 for tap in np.ndindex(view.shape[:2]):
                     view[tap] += taps[i, j][tap]
@@ -832,12 +1022,20 @@ def _input_gradient(
 ) -> None:
     "The fastest way to the gradient of the input; tap by tap for `int64` and where a result is not finite."
     depth, per_group = w.shape[1], len(w) // g.groups
-    pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(g.kernel_size, g.pads, strict=True))
+    pads = tuple(
+        (k - 1 - before, k - 1 - after)
+        for k, (before, after) in zip(g.kernel_size, g.pads, strict=True)
+    )
     back = g._replace(pads=pads, size=g.out, out=g.size)
-    turned = w.reshape(g.groups, per_group, depth, *g.kernel_size)[..., ::-1, ::-1].swapaxes(1, 2)
+    turned = w.reshape(g.groups, per_group, depth, *g.kernel_size)[
+        ..., ::-1, ::-1
+    ].swapaxes(1, 2)
     turned = turned.reshape(g.groups * depth, per_group, *g.kernel_size)
     if w.dtype.kind == "f":
-        if min(map(min, pads)) >= 0 and choose_method(dy.shape, turned.shape, back) == "winograd":
+        if (
+            min(map(min, pads)) >= 0
+            and choose_method(dy.shape, turned.shape, back) == "winograd"
+        ):
             _conv_winograd(dy, turned, back, dx)
         else:
             _input_gradient_phases(dy, w, g, dx)
@@ -854,9 +1052,18 @@ def _kernel_gradient(
     "The fastest way to the gradient of the kernels; tap by tap for `int64` and where a result is not finite."
     depth = x.shape[1] // g.groups
     if x.dtype.kind == "f":
-        dw = np.zeros((g.groups, dy.shape[1] // g.groups, depth * g.kernel_size[0] * g.kernel_size[1]), x.dtype)
+        dw = np.zeros(
+            (
+                g.groups,
+                dy.shape[1] // g.groups,
+                depth * g.kernel_size[0] * g.kernel_size[1],
+            ),
+            x.dtype,
+        )
         for images, band, patches in _patches(x, g, Workspace()):
-            dw += _with_junk(dy[images, :, band], g) @ patches.reshape(g.groups, dw.shape[2], -1).swapaxes(1, 2)
+            dw += _with_junk(dy[images, :, band], g) @ patches.reshape(
+                g.groups, dw.shape[2], -1
+            ).swapaxes(1, 2)
         if np.isfinite(dw).all():
             return dw.reshape(-1, depth, *g.kernel_size)
     return _kernel_gradient_taps(dy, x, g)
@@ -871,17 +1078,28 @@ def conv2d_backward(
     padding=0,  # as in `conv2d`; filled with zeros
     dilation=1,  # number or pair
     groups: int = 1,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # dx, dw, db, in the shapes of x, w and b
+) -> tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]:  # dx, dw, db, in the shapes of x, w and b
     "Gradients of a convolution with its input, kernels and bias, from the gradient of its output."
     x, w, _ = check_layer(x, w, None, groups)
     g = conv_geometry(x.shape[2:], w.shape[2:], stride, padding, dilation, groups)
     dy = check_images(dy, "dy")
     if dy.shape != (len(x), len(w), *g.out):
-        raise ValueError(f"dy must have the output's shape {(len(x), len(w), *g.out)}; got {dy.shape}")
+        raise ValueError(
+            f"dy must have the output's shape {(len(x), len(w), *g.out)}; got {dy.shape}"
+        )
     dtype = _result_dtype(dy, x, w)
-    kinds = {_work_dtype(dtype, w[:, 0].size, dy, w), _work_dtype(dtype, dy[:, 0].size, dy, x)}
+    kinds = {
+        _work_dtype(dtype, w[:, 0].size, dy, w),
+        _work_dtype(dtype, dy[:, 0].size, dy, x),
+    }
     work = np.dtype(np.int64) if len(kinds) == 2 else kinds.pop()
-    dx, dw, w = np.empty(x.shape, dtype), np.zeros(w.shape, work), w.astype(work, copy=False)
+    dx, dw, w = (
+        np.empty(x.shape, dtype),
+        np.zeros(w.shape, work),
+        w.astype(work, copy=False),
+    )
     with np.errstate(invalid="ignore", over="ignore"):
         for images in _slices(len(x), work.itemsize * (x[:1].size + dy[:1].size)):
             part = dy[images].astype(work, copy=False)
@@ -902,23 +1120,43 @@ def conv_transpose_output_size(
     size, kernel_size = as_whole(size, "size"), as_whole(kernel_size, "kernel_size")
     stride, dilation = as_whole(stride, "stride"), as_whole(dilation, "dilation")
     if isinstance(padding, str) and padding != "valid":
-        raise ValueError(f"padding of a transposed convolution must be numbers or 'valid'; got {padding!r}")
+        raise ValueError(
+            f"padding of a transposed convolution must be numbers or 'valid'; got {padding!r}"
+        )
     before, after = padding_1d(padding, size, kernel_size, stride, dilation)
     if as_whole(output_padding, "output_padding", least=0) >= max(stride, dilation):
         raise ValueError(
             f"output_padding must be below stride or dilation, {max(stride, dilation)}; got {output_padding}"
         )
-    out = (size - 1) * stride + dilation * (kernel_size - 1) + 1 - before - after + output_padding
+    out = (
+        (size - 1) * stride
+        + dilation * (kernel_size - 1)
+        + 1
+        - before
+        - after
+        + output_padding
+    )
     if out < 1:
-        raise ValueError(f"padding must leave at least one pixel; got {before} + {after}, which leaves {out}")
+        raise ValueError(
+            f"padding must leave at least one pixel; got {before} + {after}, which leaves {out}"
+        )
     return out
 
 # %% ../nbs/02_convolution.ipynb #2bf1d455
-def _transpose_geometry(size, kernel_size, stride, padding, output_padding, dilation, groups) -> Geometry:
+def _transpose_geometry(
+    size, kernel_size, stride, padding, output_padding, dilation, groups
+) -> Geometry:
     "The convolution whose way back is meant: from `out`, the size of x, to `size`, the size of the result."
     kernel_size, stride = as_pair(kernel_size, "kernel_size"), as_pair(stride, "stride")
-    dilation, extra = as_pair(dilation, "dilation"), as_pair(output_padding, "output_padding", least=0)
-    sides = (padding, padding) if isinstance(padding, str) or np.ndim(padding) == 0 else tuple(padding)
+    dilation, extra = (
+        as_pair(dilation, "dilation"),
+        as_pair(output_padding, "output_padding", least=0),
+    )
+    sides = (
+        (padding, padding)
+        if isinstance(padding, str) or np.ndim(padding) == 0
+        else tuple(padding)
+    )
     if len(sides) != 2:
         raise ValueError(
             f"padding must be a number, (rows, columns) or ((top, bottom), (left, right)); got {padding!r}"
@@ -926,7 +1164,13 @@ def _transpose_geometry(size, kernel_size, stride, padding, output_padding, dila
     axes = zip(size, kernel_size, stride, sides, extra, dilation, strict=True)
     result = tuple(conv_transpose_output_size(*axis) for axis in axes)
     return Geometry(
-        kernel_size, stride, dilation, resolve_padding(sides, size, kernel_size), groups, result, tuple(size)
+        kernel_size,
+        stride,
+        dilation,
+        resolve_padding(sides, size, kernel_size),
+        groups,
+        result,
+        tuple(size),
     )
 
 # %% ../nbs/02_convolution.ipynb #e01b4dee
@@ -947,16 +1191,28 @@ def conv_transpose2d(
         raise ValueError(
             f"w must have shape (c, out / groups, kh, kw), c = {x.shape[1]}, groups={groups}; got {w.shape}"
         )
-    b = np.zeros(w.shape[1] * groups, w.dtype) if b is None else check_images(b, "b", ndim=1)
+    b = (
+        np.zeros(w.shape[1] * groups, w.dtype)
+        if b is None
+        else check_images(b, "b", ndim=1)
+    )
     if len(b) != w.shape[1] * groups:
-        raise ValueError(f"b must hold one number for each of {w.shape[1] * groups} maps; got {len(b)}")
-    g = _transpose_geometry(x.shape[2:], w.shape[2:], stride, padding, output_padding, dilation, groups)
+        raise ValueError(
+            f"b must hold one number for each of {w.shape[1] * groups} maps; got {len(b)}"
+        )
+    g = _transpose_geometry(
+        x.shape[2:], w.shape[2:], stride, padding, output_padding, dilation, groups
+    )
     dtype = _result_dtype(x, w, b)
     work = _work_dtype(dtype, w[:, 0].size, x, w)
     y, w = np.empty((len(x), len(b), *g.size), dtype), w.astype(work, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
         for images in _slices(len(x), work.itemsize * (x[:1].size + y[:1].size)):
-            _fill(y[images], work, partial(_input_gradient, x[images].astype(work, copy=False), w, g))
+            _fill(
+                y[images],
+                work,
+                partial(_input_gradient, x[images].astype(work, copy=False), w, g),
+            )
         y += b.astype(dtype)[:, None, None]
     return y
 
@@ -980,7 +1236,9 @@ def separable_conv2d(
 ) -> np.ndarray:  # (n, out, oh, ow)
     "Depthwise, then 1x1: a full convolution in two cheap steps."
     if np.shape(pointwise)[2:] != (1, 1):
-        raise ValueError(f"pointwise must have shape (out, channels, 1, 1); got {np.shape(pointwise)}")
+        raise ValueError(
+            f"pointwise must have shape (out, channels, 1, 1); got {np.shape(pointwise)}"
+        )
     return conv2d(depthwise_conv2d(x, depthwise, **settings), pointwise, b)
 
 # %% ../nbs/02_convolution.ipynb #34bf426a
@@ -1001,6 +1259,11 @@ def conv1d(
     x, w = check_images(x, ndim=3), check_images(w, "w", ndim=3)
     stride, dilation = as_whole(stride, "stride"), as_whole(dilation, "dilation")
     sides = padding_1d(padding, x.shape[2], w.shape[2], stride, dilation)
-    settings = dict(stride=(1, stride), padding=((0, 0), sides), dilation=(1, dilation), groups=groups)
+    settings = dict(
+        stride=(1, stride),
+        padding=((0, 0), sides),
+        dilation=(1, dilation),
+        groups=groups,
+    )
     way = dict(pad_mode=pad_mode, pad_value=pad_value, method=method)
     return conv2d(x[:, :, None], w[:, :, None], b, **settings, **way)[:, :, 0]

@@ -41,7 +41,9 @@ from .files import write_whole
 from .pictures import check_boxes
 
 # %% ../nbs/08_figures.ipynb #e1eb231a
-STATIC = Path(str(files("cnncourse"))) / "static"  # the font, and the player of animations
+STATIC = (
+    Path(str(files("cnncourse"))) / "static"
+)  # the font, and the player of animations
 
 # %% ../nbs/08_figures.ipynb #c2662c48
 @cache
@@ -62,11 +64,17 @@ def _expect(right: bool, wanted: str, value) -> None:
         plain = value is None or isinstance(value, (str, bool, int, float, tuple, list))
         said = repr(value) if plain else ""
         kind = getattr(value, "__name__", "") or f"a {type(value).__name__}"
-        raise ValueError(f"{wanted}; got {said if said and len(said) <= 80 and said.isprintable() else kind}")
+        raise ValueError(
+            f"{wanted}; got {said if said and len(said) <= 80 and said.isprintable() else kind}"
+        )
 
 
 def _check_whole(name: str, value, least: int = 1, most: int = 100) -> None:
-    _expect(_is_whole(value, least), f"{name} must be a whole number of at least {least}", value)
+    _expect(
+        _is_whole(value, least),
+        f"{name} must be a whole number of at least {least}",
+        value,
+    )
     _expect(value <= most, f"{name} must be at most {most}", value)
 
 
@@ -77,7 +85,9 @@ def _is_whole(value, least: int = 1, most: float = np.inf) -> bool:
 def _is_number(value) -> bool:  # one that is real and finite
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
     return real and abs(value) < 1e300 and np.isfinite(float(value))
 
 
@@ -87,7 +97,12 @@ def _is_one_of(value, known) -> bool:
 
 def _is_pair(value) -> bool:  # (low, high), the lower one first
     ends = value.tolist() if isinstance(value, np.ndarray) else value
-    return isinstance(ends, (tuple, list)) and len(ends) == 2 and all(map(_is_number, ends)) and ends[0] < ends[1]
+    return (
+        isinstance(ends, (tuple, list))
+        and len(ends) == 2
+        and all(map(_is_number, ends))
+        and ends[0] < ends[1]
+    )
 
 # %% ../nbs/08_figures.ipynb #0800328d
 def _rgb(colour) -> tuple[float, float, float]:
@@ -95,7 +110,11 @@ def _rgb(colour) -> tuple[float, float, float]:
     try:
         return to_rgb(colour)
     except (ValueError, TypeError):
-        _expect(False, "a colour must be one that Matplotlib knows, such as 'red' or '#0072B2'", colour)
+        _expect(
+            False,
+            "a colour must be one that Matplotlib knows, such as 'red' or '#0072B2'",
+            colour,
+        )
 
 
 def _plain(text) -> str:
@@ -119,7 +138,9 @@ def as_array(
     except Exception:  # rows of different length; a type that NumPy does not have; each framework raises its own
         array = np.array(None)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers in a full grid; got {type(values).__name__} of {array.dtype}")
+        raise ValueError(
+            f"{name} must hold real numbers in a full grid; got {type(values).__name__} of {array.dtype}"
+        )
     return array
 
 # %% ../nbs/08_figures.ipynb #eab84d53
@@ -127,9 +148,17 @@ def linear_rgb(
     colour,  # a Matplotlib colour, or values (..., 3) from 0 to 1
 ) -> np.ndarray:  # (..., 3)
     "Amounts of red, green and blue light, from 0 to 1, of colours in sRGB (IEC 61966-2-1)."
-    values = as_array(_rgb(colour) if isinstance(colour, str) else colour, "colours").astype(float)
-    _expect(values.shape[-1:] == (3,), "colours must be (..., 3), red, green and blue", values.shape)
-    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    values = as_array(
+        _rgb(colour) if isinstance(colour, str) else colour, "colours"
+    ).astype(float)
+    _expect(
+        values.shape[-1:] == (3,),
+        "colours must be (..., 3), red, green and blue",
+        values.shape,
+    )
+    return np.where(
+        values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4
+    )
 
 
 def contrast(
@@ -137,7 +166,9 @@ def contrast(
     second,  # another
 ) -> float:  # from 1 (equal) to 21 (black and white)
     "Contrast of two colours (WCAG 2.2, contrast ratio): text wants 4.5, lines and areas 3."
-    dark, light = sorted(float(linear_rgb(_rgb(c)) @ (0.2126, 0.7152, 0.0722)) for c in (first, second))
+    dark, light = sorted(
+        float(linear_rgb(_rgb(c)) @ (0.2126, 0.7152, 0.0722)) for c in (first, second)
+    )
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -147,9 +178,21 @@ def _ink_on(colour) -> str:
 
 # %% ../nbs/08_figures.ipynb #a1f77629
 MACHADO = {
-    "protan": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
-    "deutan": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
-    "tritan": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+    "protan": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deutan": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritan": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
 }
 
 
@@ -158,15 +201,26 @@ def as_seen_by(
     kind: str = "deutan",  # "protan" (no red), "deutan" (no green) or "tritan" (no blue cones)
 ) -> np.ndarray:  # (..., 3)
     "Colours as someone sees them who lacks one kind of cone (Machado, Oliveira and Fernandes 2009, severity 1)."
-    _expect(_is_one_of(kind, MACHADO), "kind must be 'protan', 'deutan' or 'tritan'", kind)
+    _expect(
+        _is_one_of(kind, MACHADO), "kind must be 'protan', 'deutan' or 'tritan'", kind
+    )
     colours = as_array(colours, "colours").astype(float)
     if colours.shape[-1:] != (3,) or not ((colours >= 0) & (colours <= 1)).all():
-        raise ValueError(f"colours must be (..., 3) with values from 0 to 1; got shape {colours.shape}")
+        raise ValueError(
+            f"colours must be (..., 3) with values from 0 to 1; got shape {colours.shape}"
+        )
     light = (linear_rgb(colours) @ np.transpose(MACHADO[kind])).clip(0, 1)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.where(
+        light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
+    )
 
 # %% ../nbs/08_figures.ipynb #36d675a3
-COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "purple": "#CC79A7"}
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+}
 GREY = "#767676"  # for what is not data: reference lines, bands
 
 # %% ../nbs/08_figures.ipynb #054e4aca
@@ -183,10 +237,19 @@ def style(
     _expect(_is_one_of(mode, SHEETS), "mode must be 'light' or 'dark'", mode)
     sheet, ink, line = SHEETS[mode].values()
     return {
-        **dict.fromkeys(["figure.facecolor", "axes.facecolor", "savefig.facecolor"], sheet),
-        **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"], ink),
-        **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color", "grid.color"], line),
-        **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
+        **dict.fromkeys(
+            ["figure.facecolor", "axes.facecolor", "savefig.facecolor"], sheet
+        ),
+        **dict.fromkeys(
+            ["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"],
+            ink,
+        ),
+        **dict.fromkeys(
+            ["axes.edgecolor", "xtick.color", "ytick.color", "grid.color"], line
+        ),
+        **dict.fromkeys(
+            ["axes.spines.top", "axes.spines.right", "legend.frameon"], False
+        ),
         "axes.prop_cycle": cycler(color=list(COLOURS.values())),
         "axes.titlesize": 11,
         "font.family": ["sans-serif", hangul()],
@@ -202,7 +265,9 @@ class Drawing:
     """
 
     figure: Figure  # the whole figure
-    artists: list = field(default_factory=list, repr=False)  # what was drawn, to be changed afterwards
+    artists: list = field(
+        default_factory=list, repr=False
+    )  # what was drawn, to be changed afterwards
 
     @property
     def axes(self) -> Axes:
@@ -213,14 +278,22 @@ class Drawing:
         from IPython.display import display
         from matplotlib import pyplot as plt
 
-        plt.close(self.figure)  # where it is pyplot's, the inline backend would show it a second time
+        plt.close(
+            self.figure
+        )  # where it is pyplot's, the inline backend would show it a second time
         said, file = describe(self.figure), io.BytesIO()
         self.figure.savefig(file, format="png")
         picture = base64.b64encode(file.getvalue()).decode()
-        display({"image/png": picture, "text/plain": said}, metadata={"image/png": {"alt": said}}, raw=True)
+        display(
+            {"image/png": picture, "text/plain": said},
+            metadata={"image/png": {"alt": said}},
+            raw=True,
+        )
 
 # %% ../nbs/08_figures.ipynb #bd853218
-_SAID: WeakKeyDictionary[Artist, str] = WeakKeyDictionary()  # what this module says about what it drew
+_SAID: WeakKeyDictionary[Artist, str] = (
+    WeakKeyDictionary()
+)  # what this module says about what it drew
 
 
 def _number(value: float) -> str:
@@ -230,7 +303,11 @@ def _number(value: float) -> str:
 
 def _range(values) -> str:
     "The smallest and the largest of some values, those that are masked aside."
-    return f"from {_number(values.min())} to {_number(values.max())}" if np.ma.count(values) else "missing"
+    return (
+        f"from {_number(values.min())} to {_number(values.max())}"
+        if np.ma.count(values)
+        else "missing"
+    )
 
 
 def _name(artist) -> str:
@@ -248,9 +325,16 @@ def _listed(names: Sequence, most: int = 12) -> str:
 # %% ../nbs/08_figures.ipynb #c68336c8
 def _describe_line(line) -> str | None:
     "A line of a chart: its name, where it goes, its largest and smallest value."
-    x, y = (np.ma.filled(np.ma.asarray(values, dtype=float), np.nan) for values in line.get_data())
+    x, y = (
+        np.ma.filled(np.ma.asarray(values, dtype=float), np.nan)
+        for values in line.get_data()
+    )
     shown = np.isfinite(x) & np.isfinite(y)
-    if shown.sum() < 2 or line.get_linestyle() == "None" or line.get_transform() != line.axes.transData:
+    if (
+        shown.sum() < 2
+        or line.get_linestyle() == "None"
+        or line.get_transform() != line.axes.transData
+    ):
         return None
     x, y = x[shown], y[shown]
     said = f"{_name(line) or 'a line: '}from {_number(y[0])} at {_number(x[0])} to {_number(y[-1])} at {_number(x[-1])}"
@@ -265,14 +349,20 @@ def _describe_artists(ax: Axes) -> list[str]:
     "What stands in one axes, by the kinds of Matplotlib's artists."
     if said := [_SAID[artist] for artist in ax.get_children() if artist in _SAID]:
         return said
-    said = [f"{axis} axis: {label}" for axis, label in (("x", ax.get_xlabel()), ("y", ax.get_ylabel())) if label]
+    said = [
+        f"{axis} axis: {label}"
+        for axis, label in (("x", ax.get_xlabel()), ("y", ax.get_ylabel()))
+        if label
+    ]
     for image in ax.images:
         values = np.ma.masked_invalid(image.get_array())
         told = f", values {_range(values)}" if values.ndim == 2 else " in colour"
         said.append(f"a picture of {values.shape[0]} × {values.shape[1]} pixels{told}")
     said += filter(None, map(_describe_line, ax.lines))
     for bars in (c for c in ax.containers if isinstance(c, BarContainer) and len(c)):
-        said.append(f"{_name(bars)}{len(bars)} bars {_range(np.ma.masked_invalid(bars.datavalues))}")
+        said.append(
+            f"{_name(bars)}{len(bars)} bars {_range(np.ma.masked_invalid(bars.datavalues))}"
+        )
     for points in (c for c in ax.collections if len(c.get_offsets()) > 1):
         said.append(f"{_name(points)}{len(points.get_offsets())} points")
     return said
@@ -289,12 +379,19 @@ def describe(
         raise ValueError(
             f"drawn must be a figure, an axes or what a function of `figures` returned; got {type(drawn).__name__}"
         )
-    panels = [drawn] if isinstance(drawn, Axes) else [ax for ax in drawn.axes if ax.get_label() != "<colorbar>"]
+    panels = (
+        [drawn]
+        if isinstance(drawn, Axes)
+        else [ax for ax in drawn.axes if ax.get_label() != "<colorbar>"]
+    )
     said = []
     for ax in (ax for ax in panels if ax.get_visible()):
         parts = [ax.get_title().replace("\n", ", "), *_describe_artists(ax)]
         said.append("; ".join(part for part in parts if part))
-    said = [f"Panel {i}: {text}" if len(said) > 1 else text for i, text in enumerate(filter(None, said), 1)]
+    said = [
+        f"Panel {i}: {text}" if len(said) > 1 else text
+        for i, text in enumerate(filter(None, said), 1)
+    ]
     title = drawn.get_suptitle() if isinstance(drawn, Figure) else ""
     text = ". ".join([*([title] if title else []), *said]) or "An empty figure"
     return text[0].upper() + text[1:] + "."
@@ -308,7 +405,9 @@ def _sheet(
 ) -> Iterator[Axes]:
     "The axes to draw in: the caller's, in the caller's style, or new ones in the course's."
     if ax is not None and not isinstance(ax, Axes):
-        raise ValueError(f"ax must be one Axes, for example axes[0]; got {type(ax).__name__}")
+        raise ValueError(
+            f"ax must be one Axes, for example axes[0]; got {type(ax).__name__}"
+        )
     if ax is None:
         with mpl.rc_context(style()):
             figure = Figure(figsize=size, layout=None if bare else "constrained")
@@ -333,7 +432,11 @@ def _drawing(ax: Axes, artists: Sequence, said: str) -> Drawing:
 # %% ../nbs/08_figures.ipynb #7a09033d
 def _check_order(order) -> None:
     known = ("channels_first", "channels_last")
-    _expect(order is None or _is_one_of(order, known), "order must be 'channels_first' or 'channels_last'", order)
+    _expect(
+        order is None or _is_one_of(order, known),
+        "order must be 'channels_first' or 'channels_last'",
+        order,
+    )
 
 
 def _check_form(form) -> None:
@@ -341,12 +444,15 @@ def _check_form(form) -> None:
         right = isinstance(form, str) and bool(form.format(1.5))
     except (ValueError, IndexError, KeyError, TypeError):
         right = False
-    _expect(right, "form must say how a number is written, such as '{:g}' or '{:.2f}'", form)
+    _expect(
+        right, "form must say how a number is written, such as '{:g}' or '{:.2f}'", form
+    )
 
 # %% ../nbs/08_figures.ipynb #6692f016
 def as_picture(
     image,  # (h, w), (c, h, w) or (h, w, c) with 1, 3 or 4 channels
-    order: str | None = None,  # "channels_first" or "channels_last"; None: by the place of the 1, 3 or 4
+    order: str
+    | None = None,  # "channels_first" or "channels_last"; None: by the place of the 1, 3 or 4
 ) -> np.ndarray:  # (h, w), or (h, w, 3 or 4)
     "A picture as Matplotlib wants it. Where both ends could be channels, they come first, as everywhere in this course."
     image = as_array(image, "a picture")
@@ -358,7 +464,9 @@ def as_picture(
         )
     if image.ndim == 2:
         return image
-    order = order or ("channels_first" if image.shape[0] in (1, 3, 4) else "channels_last")
+    order = order or (
+        "channels_first" if image.shape[0] in (1, 3, 4) else "channels_last"
+    )
     picture = np.moveaxis(image, 0, -1) if order == "channels_first" else image
     if picture.shape[-1] not in (1, 3, 4):
         raise ValueError(
@@ -372,10 +480,22 @@ def as_pictures(
     order: str | None = None,  # as in `as_picture`
 ) -> list[np.ndarray]:
     "The pictures of a batch, one by one, as Matplotlib wants them."
-    if not isinstance(images, (list, tuple)) or not len(images) or as_array(images[0], "images").ndim < 2:
+    if (
+        not isinstance(images, (list, tuple))
+        or not len(images)
+        or as_array(images[0], "images").ndim < 2
+    ):
         images = as_array(images, "images")
-        _expect(images.ndim > 1, "expected at least one picture, as a batch (n, c, h, w) or a list", images.shape)
-        alone = images.ndim == 3 and images.shape[-1] in (3, 4) and min(images.shape[:2]) > 4
+        _expect(
+            images.ndim > 1,
+            "expected at least one picture, as a batch (n, c, h, w) or a list",
+            images.shape,
+        )
+        alone = (
+            images.ndim == 3
+            and images.shape[-1] in (3, 4)
+            and min(images.shape[:2]) > 4
+        )
         images = images[None] if images.ndim == 2 or alone else images
     if not len(images) or not 2 <= np.ndim(images[0]) <= 3:
         raise ValueError(
@@ -416,7 +536,9 @@ def _without_holes(colour: np.ndarray) -> np.ndarray:
 
 def _limits(greys: list[np.ndarray], signed: bool = False) -> tuple[float, float]:
     "What is black and what is white: 0 and 1 where that holds all values, else the smallest and the largest."
-    finite = np.concatenate([grey[np.isfinite(grey)] for grey in greys] or [np.zeros(0)])
+    finite = np.concatenate(
+        [grey[np.isfinite(grey)] for grey in greys] or [np.zeros(0)]
+    )
     low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
     if signed:
         return -max(-low, high, 1e-12), max(-low, high, 1e-12)
@@ -428,25 +550,39 @@ def _check_titles(titles, count: int, what: str = "picture") -> list[str]:
     titles = list(titles) if isinstance(titles, Collection) else titles
     named = titles is None or isinstance(titles, list)
     named = named and not any(
-        isinstance(one, (list, tuple, dict, set)) or getattr(one, "ndim", 0) for one in titles or ()
+        isinstance(one, (list, tuple, dict, set)) or getattr(one, "ndim", 0)
+        for one in titles or ()
     )
     _expect(bool(named), f"expected a list of names, one for each {what}", titles)
     titles = [] if titles is None else [str(title) for title in titles]
     if titles and len(titles) != count:
-        raise ValueError(f"expected one title for each {what}, {count} in all; got {len(titles)}")
+        raise ValueError(
+            f"expected one title for each {what}, {count} in all; got {len(titles)}"
+        )
     return titles
 
 
 def _check_limits(limits):
     "Two numbers, the lower one first."
-    _expect(limits is None or _is_pair(limits), "limits must be (low, high) with low < high", limits)
+    _expect(
+        limits is None or _is_pair(limits),
+        "limits must be (low, high) with low < high",
+        limits,
+    )
     return limits
 
 
 def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
     "Rows and columns for `count` pictures: as wide as a page, never a row of one more than asked."
-    _expect(columns is None or _is_whole(columns), "columns must be a whole number of at least 1", columns)
-    columns = min(count, int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))))
+    _expect(
+        columns is None or _is_whole(columns),
+        "columns must be a whole number of at least 1",
+        columns,
+    )
+    columns = min(
+        count,
+        int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))),
+    )
     return -(-count // columns), columns
 
 # %% ../nbs/08_figures.ipynb #36ecb279
@@ -460,15 +596,21 @@ class _Cells:
     lines: int  # lines of text above each picture
     wide: float  # inches that a picture wants
     name_lines: int = 0  # lines of a row's name at its left
-    width: float | None = None  # of the whole grid in inches; None: by the number of columns
+    width: float | None = (
+        None  # of the whole grid in inches; None: by the number of columns
+    )
 
     def __post_init__(self):
         self.rows, self.columns = _grid_shape(self.count, self.columns)
         self.width = self.width or min(7, max(2.5, self.wide * self.columns))
-        line = 0.19 / (self.width - 0.19 * self.name_lines) * 1.08 * self.columns  # height of a line of text
+        line = (
+            0.19 / (self.width - 0.19 * self.name_lines) * 1.08 * self.columns
+        )  # height of a line of text
         self.head, self.side = line * self.lines, line * self.name_lines
         self.pitch = self.aspect + self.head + 0.08
-        self.points = 72 * self.width / (1.08 * self.columns - 0.04 + self.side)  # width of one picture
+        self.points = (
+            72 * self.width / (1.08 * self.columns - 0.04 + self.side)
+        )  # width of one picture
 
     @property
     def size(self) -> tuple[float, float]:
@@ -477,7 +619,9 @@ class _Cells:
 
     def fontsize(self, texts: list[str], room: float) -> float:
         "A size at which the longest line fits into `room` picture widths."
-        longest = max((len(line) for text in texts for line in text.split("\n")), default=1)
+        longest = max(
+            (len(line) for text in texts for line in text.split("\n")), default=1
+        )
         return max(4, min(9, self.points * room / (0.6 * longest)))
 
     def corners(self) -> Iterator[tuple[float, float]]:
@@ -487,30 +631,62 @@ class _Cells:
 
 # %% ../nbs/08_figures.ipynb #aa5107c4
 def _draw_cells(
-    ax: Axes, cells: _Cells, pictures: list, titles: list[str], rows: list[str], norm: Normalize, cmap: str
+    ax: Axes,
+    cells: _Cells,
+    pictures: list,
+    titles: list[str],
+    rows: list[str],
+    norm: Normalize,
+    cmap: str,
 ) -> list:
     "The pictures in their places, each with a thin frame; the image artists."
     cmap = mpl.colormaps[cmap].with_extremes(bad=COLOURS["orange"])
     images, frames = [], []
-    fontsize, row_fontsize = cells.fontsize(titles, 1.05), cells.fontsize(rows, cells.aspect)
-    for i, ((left, top), picture) in enumerate(zip(cells.corners(), pictures, strict=True)):
+    fontsize, row_fontsize = (
+        cells.fontsize(titles, 1.05),
+        cells.fontsize(rows, cells.aspect),
+    )
+    for i, ((left, top), picture) in enumerate(
+        zip(cells.corners(), pictures, strict=True)
+    ):
         h, w = picture.shape[:2]
         scale = min(1 / w, cells.aspect / h)
         x, y = left + (1 - w * scale) / 2, top + cells.aspect - h * scale
         extent = (x, x + w * scale, y + h * scale, y)
-        image = AxesImage(ax, cmap=cmap, norm=norm, extent=extent)  # `imshow` takes ten times as long
+        image = AxesImage(
+            ax, cmap=cmap, norm=norm, extent=extent
+        )  # `imshow` takes ten times as long
         image.set_data(picture)
         images.append(ax.add_image(image))
         frames.append(Rectangle((x, y), w * scale, h * scale))
         if titles:
-            ax.text(left + 0.5, y - 0.03, _plain(titles[i]), ha="center", va="bottom", fontsize=fontsize)
+            ax.text(
+                left + 0.5,
+                y - 0.03,
+                _plain(titles[i]),
+                ha="center",
+                va="bottom",
+                fontsize=fontsize,
+            )
     edge = mpl.rcParams["axes.edgecolor"]
-    ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=edge, linewidth=0.6))
+    ax.add_collection(
+        PatchCollection(frames, facecolor="none", edgecolor=edge, linewidth=0.6)
+    )
     for i, name in enumerate(rows):
-        middle, upright = i * cells.pitch + cells.aspect / 2, {"rotation": 90, "ha": "right", "va": "center"}
+        middle, upright = (
+            i * cells.pitch + cells.aspect / 2,
+            {"rotation": 90, "ha": "right", "va": "center"},
+        )
         ax.text(-0.06, middle, _plain(name), fontsize=row_fontsize, **upright)
-    right, bottom = 1.08 * cells.columns - 0.06, cells.pitch * cells.rows - cells.head - 0.06
-    ax.set(xlim=(-0.02 - cells.side, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
+    right, bottom = (
+        1.08 * cells.columns - 0.06,
+        cells.pitch * cells.rows - cells.head - 0.06,
+    )
+    ax.set(
+        xlim=(-0.02 - cells.side, right),
+        ylim=(bottom, -cells.head - 0.02),
+        aspect="equal",
+    )
     ax.axis("off")
     return images
 
@@ -523,7 +699,9 @@ def _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, kind) -> Drawing
     wide = 1.2 if max(picture.shape[1] for picture in pictures) <= 64 else 1.75
     rows = _check_titles(rows, len(rows) if hasattr(rows, "__len__") else 0, "row")
     name_lines = max((1 + name.count("\n") for name in rows), default=0)
-    cells = _Cells(len(pictures), columns, min(aspect, 4), lines, wide, name_lines, width)
+    cells = _Cells(
+        len(pictures), columns, min(aspect, 4), lines, wide, name_lines, width
+    )
     rows = _check_titles(rows, cells.rows, "row")
     shown = [_without_holes(p) if p.ndim == 3 else p for p in pictures]
     with _sheet(ax, cells.size, bare=True) as ax:
@@ -533,13 +711,19 @@ def _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, kind) -> Drawing
 
 def _say_grid(pictures, titles, rows, cells, kind) -> str:
     "A grid of pictures in words."
-    sizes = _listed(list(dict.fromkeys(f"{p.shape[0]} × {p.shape[1]}" for p in pictures)), 3)
+    sizes = _listed(
+        list(dict.fromkeys(f"{p.shape[0]} × {p.shape[1]}" for p in pictures)), 3
+    )
     said = f"{len(pictures)} {kind}{'s' * (len(pictures) > 1)} of {sizes} pixels"
     if len(pictures) > 1:
         said += f" in {cells.rows} row{'s' * (cells.rows > 1)} of {cells.columns}"
     said += f"; rows: {_listed(rows)}" if rows else ""
     said += f": {_listed(titles)}" if titles else ""
-    return said + ("" if all(np.isfinite(p).all() for p in pictures) else "; pixels without a number are orange")
+    return said + (
+        ""
+        if all(np.isfinite(p).all() for p in pictures)
+        else "; pixels without a number are orange"
+    )
 
 # %% ../nbs/08_figures.ipynb #9a05dbeb
 def image_grid(
@@ -548,8 +732,10 @@ def image_grid(
     *,
     columns: int | None = None,  # pictures in a row; None: chosen
     rows: Sequence | None = None,  # a name for each row
-    limits: tuple[float, float] | None = None,  # the values of black and white; None: see below
-    order: str | None = None,  # "channels_first" or "channels_last"; None: by the place of 1, 3 or 4 channels
+    limits: tuple[float, float]
+    | None = None,  # the values of black and white; None: see below
+    order: str
+    | None = None,  # "channels_first" or "channels_last"; None: by the place of 1, 3 or 4 channels
     cmap: str = "gray",  # colour map of pictures with one channel
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
@@ -558,12 +744,18 @@ def image_grid(
     Black and white are 0 and 255 for uint8, 0 and 1 for booleans and floats. Grey pictures with other values share one scale from
     their smallest value to their largest; colour pictures with other values want `limits`. Pixels that are not finite are orange.
     """
-    _expect(_is_one_of(cmap, mpl.colormaps), "cmap must be a colour map that Matplotlib knows, such as 'gray'", cmap)
+    _expect(
+        _is_one_of(cmap, mpl.colormaps),
+        "cmap must be a colour map that Matplotlib knows, such as 'gray'",
+        cmap,
+    )
     given = as_pictures(images, order)
     pictures = [_in_range(picture, _check_limits(limits)) for picture in given]
     titles = _check_titles(titles, len(pictures))
     low, high = _limits([picture for picture in pictures if picture.ndim == 2])
-    if (low, high) != (0, 1) and any(picture.dtype in (np.uint8, bool) for picture in given):
+    if (low, high) != (0, 1) and any(
+        picture.dtype in (np.uint8, bool) for picture in given
+    ):
         raise ValueError(
             f"floats beside bytes or booleans must lie between 0 and 1; got {low:.3g} to {high:.3g}: divide them by 255, or give limits"
         )
@@ -571,40 +763,68 @@ def image_grid(
     return _draw_grid(pictures, titles, rows, columns, norm, cmap, ax, "picture")
 
 # %% ../nbs/08_figures.ipynb #6e7c9c5c
-def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]):
+def _numbers_on(
+    ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[tuple], str]
+):
     "Write each value on its square, as large as fits; `ink(place)` is its colour."
     left, right, bottom, top = extent
     h, w = values.shape
-    said = {place: form.format(value).replace("-", "−") for place, value in np.ndenumerate(values)}
-    points = 72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))  # side of a square
-    fontsize = max(4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values()))))
+    said = {
+        place: form.format(value).replace("-", "−")
+        for place, value in np.ndenumerate(values)
+    }
+    points = (
+        72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))
+    )  # side of a square
+    fontsize = max(
+        4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values())))
+    )
     for (r, c), text in said.items():
-        x, y = left + (right - left) * (c + 0.5) / w, top + (bottom - top) * (r + 0.5) / h
-        ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c)))
+        x, y = (
+            left + (right - left) * (c + 0.5) / w,
+            top + (bottom - top) * (r + 0.5) / h,
+        )
+        ax.text(
+            x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c))
+        )
 
 
 def _numbers_on_image(image: AxesImage, form: str):
     "Write the values of an image on its pixels, black or white, whichever is easier to read there."
     values = np.ma.filled(image.get_array().astype(float), np.nan)
     colours = image.to_rgba(values)
-    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(colours[place]))
+    _numbers_on(
+        image.axes,
+        values,
+        image.get_extent(),
+        form,
+        lambda place: _ink_on(colours[place]),
+    )
 
 # %% ../nbs/08_figures.ipynb #9f74b787
 def _as_grid(values) -> np.ndarray:  # (h, w)
     values = as_array(values, "values")
     if values.ndim != 2 or not values.size:
-        raise ValueError(f"values must be a grid (h, w) of numbers; got shape {values.shape}")
+        raise ValueError(
+            f"values must be a grid (h, w) of numbers; got shape {values.shape}"
+        )
     return values
 
 
 def _check_numbers(numbers) -> None:
-    _expect(numbers is None or isinstance(numbers, (bool, np.bool_)), "numbers must be True, False or None", numbers)
+    _expect(
+        numbers is None or isinstance(numbers, (bool, np.bool_)),
+        "numbers must be True, False or None",
+        numbers,
+    )
 
 
 def number_grid(
     values,  # (h, w)
     *,
-    block: int | tuple[int, int] | None = None,  # rows and columns of a window; each window gets a colour of its own
+    block: int
+    | tuple[int, int]
+    | None = None,  # rows and columns of a window; each window gets a colour of its own
     form: str = "{:g}",  # how a number is written
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
@@ -613,15 +833,25 @@ def number_grid(
     _check_form(form)
     h, w = values.shape
     sides = list(block) if isinstance(block, (tuple, list)) else [block, block]
-    whole = block is None or (len(sides) == 2 and all(_is_whole(n, 1, 10_000) for n in sides))
+    whole = block is None or (
+        len(sides) == 2 and all(_is_whole(n, 1, 10_000) for n in sides)
+    )
     _expect(whole, "block must be a whole number of at least 1, or two of them", block)
-    rows, columns = np.indices((h, w)) // (np.broadcast_to(block, 2).reshape(2, 1, 1) if block else max(h, w))
-    soft = np.array(["#9ecae1", "#fdd0a2", "#c7e9c0", "#dadaeb"])[(2 * (rows % 2) + columns % 2) if block else rows]
+    rows, columns = np.indices((h, w)) // (
+        np.broadcast_to(block, 2).reshape(2, 1, 1) if block else max(h, w)
+    )
+    soft = np.array(["#9ecae1", "#fdd0a2", "#c7e9c0", "#dadaeb"])[
+        (2 * (rows % 2) + columns % 2) if block else rows
+    ]
     boxes = []
     with _sheet(ax, (0.5 * w, 0.5 * h), bare=True) as ax:
         for r, c in np.ndindex(h, w):
             colour = soft[r, c] if block else "white"
-            boxes.append(ax.add_patch(Rectangle((c, r), 1, 1, facecolor=colour, edgecolor="black")))
+            boxes.append(
+                ax.add_patch(
+                    Rectangle((c, r), 1, 1, facecolor=colour, edgecolor="black")
+                )
+            )
         ax.set(xlim=(-0.03, w + 0.03), ylim=(h + 0.03, -0.03), aspect="equal")
         _numbers_on(ax, values, (0, w, h, 0), form, lambda place: "black")
         ax.axis("off")
@@ -632,9 +862,11 @@ def number_grid(
 def heat_map(
     values,  # (h, w)
     *,
-    numbers: bool | None = None,  # write the values; None: where the grid has at most 15 rows and columns
+    numbers: bool
+    | None = None,  # write the values; None: where the grid has at most 15 rows and columns
     form: str = "{:g}",  # how a number is written
-    limits: tuple[float, float] | None = None,  # the values of the darkest and the lightest colour; None: the data's
+    limits: tuple[float, float]
+    | None = None,  # the values of the darkest and the lightest colour; None: the data's
     unit: str = "",  # what the values are, for the colour bar
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
@@ -645,7 +877,9 @@ def heat_map(
     _check_numbers(numbers)
     numbers = max(h, w) <= 15 if numbers is None else numbers
     if not np.isfinite(values).any():
-        raise ValueError("values must hold at least one number; all are NaN or infinite")
+        raise ValueError(
+            "values must hold at least one number; all are NaN or infinite"
+        )
     values = _finite(values)
     low, high = _check_limits(limits) or (np.nanmin(values), np.nanmax(values))
     width = min(6, 0.5 * w + 1.2)
@@ -656,7 +890,11 @@ def heat_map(
         else:
             ax.figure.colorbar(image, ax=ax, label=_plain(unit))
         ax.set(xticks=[], yticks=[])
-    return _drawing(ax, [image], f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}")
+    return _drawing(
+        ax,
+        [image],
+        f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}",
+    )
 
 # %% ../nbs/08_figures.ipynb #65d657ec
 def visit_map(
@@ -667,9 +905,14 @@ def visit_map(
     "How often each pixel is read: the brighter the more often; pixels that no window reads hold a 0."
     counts = as_array(counts, "counts")
     if counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
-        raise ValueError(f"counts must be whole numbers of at least 0; got dtype {counts.dtype}")
+        raise ValueError(
+            f"counts must be whole numbers of at least 0; got dtype {counts.dtype}"
+        )
     drawing = heat_map(
-        counts, limits=(0, max(int(counts.max(initial=0)), 1)), unit="windows that read the pixel", ax=ax
+        counts,
+        limits=(0, max(int(counts.max(initial=0)), 1)),
+        unit="windows that read the pixel",
+        ax=ax,
     )
     corner, middle = counts[0, 0], counts[counts.shape[0] // 2, counts.shape[1] // 2]
     unread = int((counts == 0).sum())
@@ -677,12 +920,18 @@ def visit_map(
     return _drawing(drawing.axes, drawing.artists, said)
 
 # %% ../nbs/08_figures.ipynb #0040fc95
-def _ordered_kernels(w: np.ndarray, order: str | None) -> np.ndarray:  # (out, in, kh, kw)
+def _ordered_kernels(
+    w: np.ndarray, order: str | None
+) -> np.ndarray:  # (out, in, kh, kw)
     "Kernels in PyTorch's order, from either; asks where the shape fits both."
     _check_order(order)
     if w.ndim < 4:
         return w.reshape(-1, 1, *w.shape[-2:])
-    if order is None and w.shape[0] == w.shape[1] != w.shape[2] and w.shape[2] != w.shape[3]:
+    if (
+        order is None
+        and w.shape[0] == w.shape[1] != w.shape[2]
+        and w.shape[2] != w.shape[3]
+    ):
         raise ValueError(
             f"w of shape {w.shape} could be (out, in, kh, kw) or Keras's (kh, kw, in, out): "
             "say order='channels_first' or order='channels_last'"
@@ -694,7 +943,8 @@ def kernels(
     w,  # (out, in, kh, kw); (n, kh, kw) or (kh, kw) for one channel
     titles: Sequence | None = None,  # one for each grid of weights
     *,
-    order: str | None = None,  # "channels_first" (out, in, kh, kw) or "channels_last" (kh, kw, in, out), Keras's
+    order: str
+    | None = None,  # "channels_first" (out, in, kh, kw) or "channels_last" (kh, kw, in, out), Keras's
     columns: int | None = None,  # grids in a row; None: the input channels
     numbers: bool | None = None,  # write the weights; None: where they are few
     ax: Axes | None = None,  # where to draw; None: a figure of its own
@@ -703,13 +953,21 @@ def kernels(
     w = as_array(w, "w")
     _check_numbers(numbers)
     if w.ndim not in (2, 3, 4) or not w.size:
-        raise ValueError(f"w must be (out, in, kh, kw), (n, kh, kw) or (kh, kw); got shape {w.shape}")
+        raise ValueError(
+            f"w must be (out, in, kh, kw), (n, kh, kw) or (kh, kw); got shape {w.shape}"
+        )
     w = _ordered_kernels(w, order)
     grids = [*_finite(w.reshape(-1, *w.shape[2:]))]
     titles = _check_titles(titles, len(grids), "kernel and channel")
-    numbers = w.shape[2] * w.shape[3] <= 25 and len(grids) <= 8 if numbers is None else numbers
+    numbers = (
+        w.shape[2] * w.shape[3] <= 25 and len(grids) <= 8
+        if numbers is None
+        else numbers
+    )
     low, high = _limits(grids, signed=True)
-    norm = Normalize(1.5 * low, 1.5 * high) if numbers else Normalize(low, high)  # numbers want paler colours
+    norm = (
+        Normalize(1.5 * low, 1.5 * high) if numbers else Normalize(low, high)
+    )  # numbers want paler colours
     columns = (w.shape[1] if w.shape[1] > 1 else None) if columns is None else columns
     drawing = _draw_grid(grids, titles, None, columns, norm, "RdBu_r", ax, "kernel")
     for image in drawing.artists if numbers else ():
@@ -730,18 +988,34 @@ def feature_maps(
     maps = as_array(maps, "maps")
     maps = maps[0] if maps.ndim == 4 and len(maps) == 1 else maps
     if maps.ndim != 3 or not maps.size:
-        raise ValueError(f"maps must be those of one picture, (c, h, w); got shape {maps.shape}")
+        raise ValueError(
+            f"maps must be those of one picture, (c, h, w); got shape {maps.shape}"
+        )
     if order is None and maps.shape[0] == maps.shape[1] != maps.shape[2]:
         raise ValueError(
             f"maps of shape {maps.shape} look like (h, w, c), but this course puts channels first: "
             "say order='channels_last', or order='channels_first' if they are (c, h, w)"
         )
     maps = [*_finite(np.moveaxis(maps, -1, 0) if order == "channels_last" else maps)]
-    titles = _check_titles(range(len(maps)) if titles is None else titles, len(maps), "map")
+    titles = _check_titles(
+        range(len(maps)) if titles is None else titles, len(maps), "map"
+    )
     signed = any(np.nanmin(m) < 0 for m in maps if not np.isnan(m).all())
-    top = max((np.nanmax(np.abs(m)) for m in maps if not np.isnan(m).all()), default=0) or 1
+    top = (
+        max((np.nanmax(np.abs(m)) for m in maps if not np.isnan(m).all()), default=0)
+        or 1
+    )
     norm = Normalize(-top if signed else 0, top)
-    return _draw_grid(maps, titles, None, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")
+    return _draw_grid(
+        maps,
+        titles,
+        None,
+        columns,
+        norm,
+        "RdBu_r" if signed else "cividis",
+        ax,
+        "feature map",
+    )
 
 # %% ../nbs/08_figures.ipynb #27591d73
 def window_grid(
@@ -766,17 +1040,48 @@ def window_grid(
     covers = dilation * (kernel_size - 1) + 1
     starts = np.arange(0, whole - covers + 1, stride)
     if not len(starts):
-        raise ValueError(f"the kernel must fit into the padded input of {whole} pixels; got one that covers {covers}")
+        raise ValueError(
+            f"the kernel must fit into the padded input of {whole} pixels; got one that covers {covers}"
+        )
     with _sheet(ax, (0.4 * whole, 0.4 * whole), bare=True) as ax:
         for r, c in np.ndindex(whole, whole):
             inside = padding <= min(r, c) and max(r, c) < size + padding
-            ax.add_patch(Rectangle((c, r), 1, 1, facecolor="white" if inside else "0.85", edgecolor="#999999"))
+            ax.add_patch(
+                Rectangle(
+                    (c, r),
+                    1,
+                    1,
+                    facecolor="white" if inside else "0.85",
+                    edgecolor="#999999",
+                )
+            )
         taps = []
-        for start, colour, inset in zip(starts[:2], ("orange", "blue"), (0.08, 0.2), strict=False):
+        for start, colour, inset in zip(
+            starts[:2], ("orange", "blue"), (0.08, 0.2), strict=False
+        ):
             for i, j in np.ndindex(kernel_size, kernel_size):
-                corner, side = (start + j * dilation + inset, i * dilation + inset), 1 - 2 * inset
-                taps.append(ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=COLOURS[colour], lw=2)))
-        ax.plot(*np.meshgrid(starts + covers / 2, starts + covers / 2), "o", color="black", ms=4)
+                corner, side = (
+                    (start + j * dilation + inset, i * dilation + inset),
+                    1 - 2 * inset,
+                )
+                taps.append(
+                    ax.add_patch(
+                        Rectangle(
+                            corner,
+                            side,
+                            side,
+                            fill=False,
+                            edgecolor=COLOURS[colour],
+                            lw=2,
+                        )
+                    )
+                )
+        ax.plot(
+            *np.meshgrid(starts + covers / 2, starts + covers / 2),
+            "o",
+            color="black",
+            ms=4,
+        )
         ax.set(xlim=(-0.1, whole + 0.1), ylim=(whole + 0.1, -0.1), aspect="equal")
         ax.axis("off")
     said = f"{len(starts)} × {len(starts)} windows of {kernel_size} × {kernel_size} taps on {size} × {size} pixels, stride {stride}, padding {padding}, dilation {dilation}"
@@ -786,30 +1091,48 @@ def window_grid(
 def field_on_image(
     image,  # one picture, as in `as_picture`
     field,  # what `convolution.stack_receptive_field` returned: size, jump and centre in pixels
-    place: tuple[int, int] | None = None,  # row and column of the output; None: the one nearest the middle
+    place: tuple[int, int]
+    | None = None,  # row and column of the output; None: the one nearest the middle
     *,
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "What one output sees on a picture (orange), and what the next output to the right sees (blue), with their centres."
     picture = _in_range(as_picture(image), None)
-    known = all(_is_number(getattr(field, name, None)) for name in ("size", "jump", "centre"))
-    _expect(known, "field must have size, jump and centre, as `convolution.stack_receptive_field` returns", field)
-    numbers = place is None or (isinstance(place, (tuple, list, np.ndarray)) and len(place) == 2)
+    known = all(
+        _is_number(getattr(field, name, None)) for name in ("size", "jump", "centre")
+    )
+    _expect(
+        known,
+        "field must have size, jump and centre, as `convolution.stack_receptive_field` returns",
+        field,
+    )
+    numbers = place is None or (
+        isinstance(place, (tuple, list, np.ndarray)) and len(place) == 2
+    )
     numbers = numbers and (place is None or all(map(_is_number, place)))
     _expect(numbers, "place must be (row, column) of the output", place)
     h, w = picture.shape[:2]
-    place = [round((n / 2 - field.centre) / field.jump) for n in (h, w)] if place is None else place
+    place = (
+        [round((n / 2 - field.centre) / field.jump) for n in (h, w)]
+        if place is None
+        else place
+    )
     row, column = (field.centre + p * field.jump for p in place)
     with _sheet(ax, (3.5, 3.5 * h / w), bare=True) as ax:
         ax.imshow(picture, cmap="gray", norm=Normalize(*_limits([picture])))
         squares = []
-        for x, colour in ((column, COLOURS["orange"]), (column + field.jump, COLOURS["blue"])):
+        for x, colour in (
+            (column, COLOURS["orange"]),
+            (column + field.jump, COLOURS["blue"]),
+        ):
             corner = (x - field.size / 2, row - field.size / 2)
             for edge, width in (
                 ("white", 3.5),
                 (colour, 2),
             ):  # a light line under the coloured one shows on any picture
-                square = Rectangle(corner, field.size, field.size, fill=False, edgecolor=edge, lw=width)
+                square = Rectangle(
+                    corner, field.size, field.size, fill=False, edgecolor=edge, lw=width
+                )
                 squares.append(ax.add_patch(square))
             ax.plot(x, row, "o", color=colour, ms=4, markeredgecolor="white")
         ax.set(xticks=[], yticks=[], xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
@@ -822,8 +1145,14 @@ def _heights(height: Callable, points: np.ndarray) -> np.ndarray:
     try:
         z = as_array(height(points), "height(points)")
     except Exception as error:  # it may be anybody's
-        raise ValueError(f"height must take points (..., 2); for {points.shape} it says: {_brief(error)}") from error
-    _expect(z.shape == points.shape[:-1], f"height must give one number for each point, {points.shape[:-1]}", z.shape)
+        raise ValueError(
+            f"height must take points (..., 2); for {points.shape} it says: {_brief(error)}"
+        ) from error
+    _expect(
+        z.shape == points.shape[:-1],
+        f"height must give one number for each point, {points.shape[:-1]}",
+        z.shape,
+    )
     return z
 
 
@@ -841,25 +1170,44 @@ def path_on_contours(
 ) -> Drawing:
     "The contours of a surface with a path of steps on it."
     _expect(callable(height), "height must be a function of points (..., 2)", height)
-    path, ends = as_array(path, "path"), limits if isinstance(limits, (tuple, list, np.ndarray)) else ()
-    _expect(len(ends) == 2 and all(map(_is_pair, ends)), "limits must be ((low, high), (low, high))", limits)
+    path, ends = (
+        as_array(path, "path"),
+        limits if isinstance(limits, (tuple, list, np.ndarray)) else (),
+    )
+    _expect(
+        len(ends) == 2 and all(map(_is_pair, ends)),
+        "limits must be ((low, high), (low, high))",
+        limits,
+    )
     if path.ndim != 2 or path.shape[1] != 2 or not len(path):
         raise ValueError(f"path must be (steps + 1, 2); got shape {path.shape}")
     x, y = np.meshgrid(*(np.linspace(*ends, 101) for ends in limits))
     levels = 10 if levels is None else levels
-    heights = _is_whole(levels, 1, 1000) or (isinstance(levels, (list, tuple, np.ndarray)) and len(levels) > 0)
+    heights = _is_whole(levels, 1, 1000) or (
+        isinstance(levels, (list, tuple, np.ndarray)) and len(levels) > 0
+    )
     heights = heights and bool((np.diff(as_array(levels, "levels").ravel()) > 0).all())
-    _expect(bool(heights), "levels must be a number of contours, or their heights from low to high", levels)
+    _expect(
+        bool(heights),
+        "levels must be a number of contours, or their heights from low to high",
+        levels,
+    )
     z = _heights(height, np.stack([x, y], axis=-1))
     with _sheet(ax, (4, 3)) as ax:
         ax.contour(x, y, z, levels=levels, cmap="viridis", linewidths=0.7)
-        line = ax.plot(*path.T, "o-", color=COLOURS["orange"], markersize=3, linewidth=1.2)
+        line = ax.plot(
+            *path.T, "o-", color=COLOURS["orange"], markersize=3, linewidth=1.2
+        )
         ax.set(xlim=limits[0], ylim=limits[1])
     ends = [
         f"({_number(a)}, {_number(b)}), height {_number(float(_heights(height, np.array([a, b]))))}"
         for a, b in path[[0, -1]]
     ]
-    return _drawing(ax, line, f"contours with a path of {len(path) - 1} steps from {ends[0]} to {ends[1]}")
+    return _drawing(
+        ax,
+        line,
+        f"contours with a path of {len(path) - 1} steps from {ends[0]} to {ends[1]}",
+    )
 
 # %% ../nbs/08_figures.ipynb #9f2319ad
 def mean_interval(
@@ -874,10 +1222,18 @@ def mean_interval(
         raise ValueError(
             f"expected values of at least one seed, (seeds, ...); got {'one number' if not values.ndim else 'none'}"
         )
-    _expect(_is_number(level) and 0 < level < 1, "level must be a probability between 0 and 1", level)
+    _expect(
+        _is_number(level) and 0 < level < 1,
+        "level must be a probability between 0 and 1",
+        level,
+    )
     mean = values.mean(axis=0)
     if n < 2:
-        return mean, np.full_like(mean, np.nan, dtype=float), np.full_like(mean, np.nan, dtype=float)
+        return (
+            mean,
+            np.full_like(mean, np.nan, dtype=float),
+            np.full_like(mean, np.nan, dtype=float),
+        )
     half = t.ppf((1 + level) / 2, n - 1) * values.std(axis=0, ddof=1) / n**0.5
     return mean, mean - half, mean + half
 
@@ -885,8 +1241,14 @@ def mean_interval(
 def _series(run, metric: str) -> np.ndarray | None:
     "One run's values of a metric, epoch by epoch; None where the run does not have it."
     run = getattr(run, "history", run)  # Keras keeps its dictionary there
-    known = isinstance(run, (list, tuple, np.ndarray)) or (hasattr(run, "keys") and hasattr(run, "__getitem__"))
-    _expect(known, f"a history must have keys() and history[{metric!r}], as what `training.fit` returns has", run)
+    known = isinstance(run, (list, tuple, np.ndarray)) or (
+        hasattr(run, "keys") and hasattr(run, "__getitem__")
+    )
+    _expect(
+        known,
+        f"a history must have keys() and history[{metric!r}], as what `training.fit` returns has",
+        run,
+    )
     if isinstance(run, (list, tuple, np.ndarray)):
         _expect(
             _is_row(run),
@@ -899,20 +1261,34 @@ def _series(run, metric: str) -> np.ndarray | None:
 
 def _in_a_row(values, metric: str) -> np.ndarray:
     values = as_array(values, metric).astype(float)
-    _expect(values.ndim == 1, f"{metric} must be one number for each epoch", values.shape)
+    _expect(
+        values.ndim == 1, f"{metric} must be one number for each epoch", values.shape
+    )
     return values
 
 # %% ../nbs/08_figures.ipynb #ec6e83cc
 def _runs(histories) -> dict[str, list]:
     "The runs of each name: a history is a name's only seed, a list holds one history for each seed."
-    is_history = isinstance(histories, Mapping) and all(map(_is_row, histories.values()))
-    named = histories if isinstance(histories, Mapping) and not is_history else {"": histories}
+    is_history = isinstance(histories, Mapping) and all(
+        map(_is_row, histories.values())
+    )
+    named = (
+        histories
+        if isinstance(histories, Mapping) and not is_history
+        else {"": histories}
+    )
     runs = {
-        name: list(runs) if isinstance(runs, (list, tuple, np.ndarray)) and not _is_row(runs) else [runs]
+        name: list(runs)
+        if isinstance(runs, (list, tuple, np.ndarray)) and not _is_row(runs)
+        else [runs]
         for name, runs in named.items()
     }
     for run in runs.values():
-        rows = [one for one in run if isinstance(one, Mapping) and "epoch" in one and _is_number(one["epoch"])]
+        rows = [
+            one
+            for one in run
+            if isinstance(one, Mapping) and "epoch" in one and _is_number(one["epoch"])
+        ]
         _expect(
             not rows,
             "expected a history, not its rows: give what `training.fit` returned, without .epochs",
@@ -932,13 +1308,23 @@ def _is_row(values) -> bool:
     )
 
 # %% ../nbs/08_figures.ipynb #6d45f329
-def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: float, dashed: bool):
+def _draw_series(
+    ax: Axes, series: list[np.ndarray], label: str, i: int, level: float, dashed: bool
+):
     "One line with its interval; the line, and what it shows in words."
     epochs = min(map(len, series))
     mean, low, high = mean_interval([s[:epochs] for s in series], level)
     colour, x = list(COLOURS.values())[i % len(COLOURS)], np.arange(1, epochs + 1)
     marker = "o" if epochs == 1 else ("", "o", "s", "^", "D")[i // len(COLOURS) % 5]
-    (line,) = ax.plot(x, mean, "--" if dashed else "-", color=colour, marker=marker, ms=4, label=_label(label))
+    (line,) = ax.plot(
+        x,
+        mean,
+        "--" if dashed else "-",
+        color=colour,
+        marker=marker,
+        ms=4,
+        label=_label(label),
+    )
     said = f"{label} from {_number(mean[0])} to {_number(mean[-1])} in {epochs} epoch{'s' * (epochs > 1)}"
     if len(series) > 1:
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -958,18 +1344,37 @@ def training_curves(
     A history is anything with `keys()` and `history[metric]`, one number for each epoch; or a list of such numbers. Seeds of different
     length are drawn up to the last epoch that all of them reached.
     """
-    _expect(isinstance(metric, str), "metric must be the name of what to draw, such as 'loss'", metric)
+    _expect(
+        isinstance(metric, str),
+        "metric must be the name of what to draw, such as 'loss'",
+        metric,
+    )
     lines, said = [], []
     with _sheet(ax, (6, 3.5)) as ax:
         for i, (name, runs) in enumerate(_runs(histories).items()):
-            found = {kind: [_series(run, kind) for run in runs] for kind in (metric, f"val_{metric}")}
-            found = {kind: series for kind, series in found.items() if all(s is not None and len(s) for s in series)}
+            found = {
+                kind: [_series(run, kind) for run in runs]
+                for kind in (metric, f"val_{metric}")
+            }
+            found = {
+                kind: series
+                for kind, series in found.items()
+                if all(s is not None and len(s) for s in series)
+            }
             if not found:
-                raise ValueError(f"expected a history with {metric!r}; {name or 'this one'} has none")
+                raise ValueError(
+                    f"expected a history with {metric!r}; {name or 'this one'} has none"
+                )
             for kind, series in found.items():
-                part = "" if len(found) == 1 else ("validation" if kind.startswith("val_") else "training")
+                part = (
+                    ""
+                    if len(found) == 1
+                    else ("validation" if kind.startswith("val_") else "training")
+                )
                 label = ", ".join(filter(None, [str(name), part])) or metric
-                line, text = _draw_series(ax, series, label, i, level, dashed=part == "training")
+                line, text = _draw_series(
+                    ax, series, label, i, level, dashed=part == "training"
+                )
                 lines.append(line)
                 said.append(text)
         ax.set(xlabel="epoch", ylabel=_plain(metric))
@@ -987,9 +1392,7 @@ def _say_confusion(matrix: np.ndarray, classes: list[str]) -> str:
     if not wrong.any():
         return said + ", no mistake"
     i, j = np.unravel_index(wrong.argmax(), wrong.shape)
-    return (
-        f"{said} ({right / total:.1%}); most often {classes[i]} was called {classes[j]}, {_number(wrong[i, j])} times"
-    )
+    return f"{said} ({right / total:.1%}); most often {classes[i]} was called {classes[j]}, {_number(wrong[i, j])} times"
 
 # %% ../nbs/08_figures.ipynb #e63af8e2
 def confusion_matrix(
@@ -1000,8 +1403,15 @@ def confusion_matrix(
 ) -> Drawing:
     "What each class was taken for. The numbers are the counts; the colour is the share of the row, so that rare classes show, too."
     matrix = as_array(matrix, "matrix")
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size or not (matrix >= 0).all():
-        raise ValueError(f"matrix must be square, with counts of at least 0; got shape {matrix.shape}")
+    if (
+        matrix.ndim != 2
+        or matrix.shape[0] != matrix.shape[1]
+        or not matrix.size
+        or not (matrix >= 0).all()
+    ):
+        raise ValueError(
+            f"matrix must be square, with counts of at least 0; got shape {matrix.shape}"
+        )
     k = len(matrix)
     classes = _check_titles(range(k) if classes is None else classes, k, "class")
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1e-12)
@@ -1017,7 +1427,9 @@ def confusion_matrix(
             )
         rotation = 45 if max(map(len, classes)) > 3 else 0
         shown = [_plain(name) for name in classes]
-        ax.set_xticks(range(k), shown, rotation=rotation, ha="right" if rotation else "center")
+        ax.set_xticks(
+            range(k), shown, rotation=rotation, ha="right" if rotation else "center"
+        )
         ax.set_yticks(range(k), shown)
         ax.set(xlabel="predicted class", ylabel="true class")
     return _drawing(ax, [image], _say_confusion(matrix, classes))
@@ -1027,13 +1439,23 @@ def _scores(values, name: str) -> np.ndarray:
     "Finite scores in a row."
     scores = as_array(values, f"scores ({name})").ravel()
     if not np.isfinite(scores).all():
-        raise ValueError(f"expected finite scores and a finite threshold; got NaN or infinity ({name})")
+        raise ValueError(
+            f"expected finite scores and a finite threshold; got NaN or infinity ({name})"
+        )
     return scores
 
 
-def _draw_scores(ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, colour: str, hatch: str) -> list[Artist]:
+def _draw_scores(
+    ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, colour: str, hatch: str
+) -> list[Artist]:
     "One histogram; its bars."
-    look = {"color": COLOURS[colour], "alpha": 0.65, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
+    look = {
+        "color": COLOURS[colour],
+        "alpha": 0.65,
+        "hatch": hatch,
+        "edgecolor": "white",
+        "linewidth": 0.4,
+    }
     return list(ax.hist(scores, edges, label=label, **look)[2])
 
 # %% ../nbs/08_figures.ipynb #71441885
@@ -1048,23 +1470,50 @@ def threshold_histograms(
 ) -> Drawing:
     "Scores of normal examples and of anomalies on one axis, and the threshold between them; `score > threshold` is an anomaly."
     _check_whole("bins", bins, most=10_000)
-    _expect(np.ndim(as_array(threshold, "threshold")) == 0, "threshold must be one number", threshold)
-    groups = {"normal": _scores(normal, "normal"), "anomaly": _scores(anomalous, "anomaly")}
+    _expect(
+        np.ndim(as_array(threshold, "threshold")) == 0,
+        "threshold must be one number",
+        threshold,
+    )
+    groups = {
+        "normal": _scores(normal, "normal"),
+        "anomaly": _scores(anomalous, "anomaly"),
+    }
     if not len(groups["normal"]):
         raise ValueError("expected at least one normal score; got none")
-    edges = np.histogram_bin_edges(np.concatenate([*groups.values(), _scores(threshold, "threshold")]), bins)
+    edges = np.histogram_bin_edges(
+        np.concatenate([*groups.values(), _scores(threshold, "threshold")]), bins
+    )
     groups = {name: scores for name, scores in groups.items() if len(scores)}
-    labels = [f"{name}: {(scores > threshold).mean():.1%} above the threshold" for name, scores in groups.items()]
-    artists, said = [], [f"{len(s)} scores, {label}" for s, label in zip(groups.values(), labels, strict=True)]
+    labels = [
+        f"{name}: {(scores > threshold).mean():.1%} above the threshold"
+        for name, scores in groups.items()
+    ]
+    artists, said = (
+        [],
+        [
+            f"{len(s)} scores, {label}"
+            for s, label in zip(groups.values(), labels, strict=True)
+        ],
+    )
     with _sheet(ax, (6, 3.2)) as ax:
-        for scores, label, colour, hatch in zip(groups.values(), labels, ("blue", "orange"), ("", "///"), strict=False):
+        for scores, label, colour, hatch in zip(
+            groups.values(), labels, ("blue", "orange"), ("", "///"), strict=False
+        ):
             artists += _draw_scores(ax, scores, edges, label, colour, hatch)
         ink, label = mpl.rcParams["text.color"], f"threshold {_number(threshold)}"
         artists.append(ax.axvline(threshold, color=ink, linestyle="--", label=label))
         ax.set(xlabel=_plain(xlabel), ylabel="examples")
         ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return _drawing(
-        ax, artists, "; ".join([f"histograms of the {xlabel} with a threshold at {_number(threshold)}", *said])
+        ax,
+        artists,
+        "; ".join(
+            [
+                f"histograms of the {xlabel} with a threshold at {_number(threshold)}",
+                *said,
+            ]
+        ),
     )
 
 # %% ../nbs/08_figures.ipynb #2ae01577
@@ -1085,22 +1534,48 @@ def _draw_object(ax: Axes, colour: str, boxes, masks, labels, extent) -> list[Ar
     "The mask, the box and the name of one object, as far as it has them."
     drawn, at = [], None
     for mask in masks:
-        drawn.append(ax.imshow(np.where(mask[..., None], to_rgba(colour, 0.5), 0.0), extent=extent))
+        drawn.append(
+            ax.imshow(
+                np.where(mask[..., None], to_rgba(colour, 0.5), 0.0), extent=extent
+            )
+        )
         drawn.append(
             ax.contour(
-                mask, [0.5], colors=[colour], extent=(extent[0], extent[1], extent[3], extent[2]), linewidths=1.5
+                mask,
+                [0.5],
+                colors=[colour],
+                extent=(extent[0], extent[1], extent[3], extent[2]),
+                linewidths=1.5,
             )
         )
         rows, columns = np.nonzero(mask)
         at = (columns.min(), rows.min()) if len(rows) else at
     for x1, y1, x2, y2 in boxes:
-        for edge, width in (("white", 3.5), (colour, 2)):  # a light line under the coloured one shows on any picture
-            drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=edge, lw=width)))
+        for edge, width in (
+            ("white", 3.5),
+            (colour, 2),
+        ):  # a light line under the coloured one shows on any picture
+            drawn.append(
+                ax.add_patch(
+                    Rectangle(
+                        (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=edge, lw=width
+                    )
+                )
+            )
         at = (x1, y1)
     for label in labels if at else ():
         box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
         drawn.append(
-            ax.text(*at, label, fontsize=9, color=_ink_on(colour), va="top", ha="left", bbox=box, clip_on=True)
+            ax.text(
+                *at,
+                label,
+                fontsize=9,
+                color=_ink_on(colour),
+                va="top",
+                ha="left",
+                bbox=box,
+                clip_on=True,
+            )
         )
     return drawn
 
@@ -1111,7 +1586,8 @@ def boxes_and_masks(
     masks=None,  # (k, h, w) of booleans, or a map of labels (h, w) in which 0 is the background
     labels: Sequence | None = None,  # k names
     *,
-    limits: tuple[float, float] | None = None,  # the values of black and white, as in `image_grid`
+    limits: tuple[float, float]
+    | None = None,  # the values of black and white, as in `image_grid`
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "Boxes and masks over a picture, each object in a colour of its own. Pixel (0, 0) reaches from 0 to 1, as in the formula of IoU."
@@ -1121,26 +1597,51 @@ def boxes_and_masks(
     masks = np.zeros((0, h, w), bool) if masks is None else _as_masks(masks, (h, w))
     count = max(len(boxes), len(masks))
     if len(boxes) and len(masks) and len(boxes) != len(masks):
-        raise ValueError(f"expected one mask for each box; got {len(boxes)} boxes and {len(masks)} masks")
+        raise ValueError(
+            f"expected one mask for each box; got {len(boxes)} boxes and {len(masks)} masks"
+        )
     labels = _check_titles(labels, count, "object")
     with _sheet(ax, (4, 4 * h / w), bare=True) as ax:
         shown = _without_holes(picture) if picture.ndim == 3 else picture
-        artists = [ax.imshow(shown, cmap="gray", norm=Normalize(*_limits([picture])), extent=(0, w, h, 0))]
+        artists = [
+            ax.imshow(
+                shown,
+                cmap="gray",
+                norm=Normalize(*_limits([picture])),
+                extent=(0, w, h, 0),
+            )
+        ]
         for i in range(count):
             colour = list(COLOURS.values())[i % len(COLOURS)]
-            artists += _draw_object(ax, colour, boxes[i : i + 1], masks[i : i + 1], labels[i : i + 1], (0, w, h, 0))
+            artists += _draw_object(
+                ax,
+                colour,
+                boxes[i : i + 1],
+                masks[i : i + 1],
+                labels[i : i + 1],
+                (0, w, h, 0),
+            )
         ax.set(xticks=[], yticks=[], xlim=(0, w), ylim=(h, 0))
     return _drawing(
-        ax, artists, _say_objects((h, w), labels or [f"object {i + 1}" for i in range(count)], boxes, masks)
+        ax,
+        artists,
+        _say_objects(
+            (h, w), labels or [f"object {i + 1}" for i in range(count)], boxes, masks
+        ),
     )
 
 
 def _say_objects(size, names, boxes, masks) -> str:
     "Boxes and masks in words."
-    said = [f"a picture of {size[0]} × {size[1]} pixels with {len(names)} marked object{'s' * (len(names) != 1)}"]
+    said = [
+        f"a picture of {size[0]} × {size[1]} pixels with {len(names)} marked object{'s' * (len(names) != 1)}"
+    ]
     for name, (x1, y1, x2, y2) in zip(names, boxes, strict=False):
         said.append(f"{name} in columns {x1:g} to {x2:g}, rows {y1:g} to {y2:g}")
-    said += [f"mask of {name}: {mask.mean():.1%} of the picture" for name, mask in zip(names, masks, strict=False)]
+    said += [
+        f"mask of {name}: {mask.mean():.1%} of the picture"
+        for name, mask in zip(names, masks, strict=False)
+    ]
     return "; ".join(said)
 
 # %% ../nbs/08_figures.ipynb #50ee5ec4
@@ -1148,7 +1649,8 @@ def _intervals(names: list[str], estimates, lows, highs) -> np.ndarray:  # (3, n
     "Estimates, lower and upper ends, checked."
     named = {"estimates": estimates, "lows": lows, "highs": highs}
     listed = {
-        what: list(v) if isinstance(v, Collection) and not hasattr(v, "dtype") else v for what, v in named.items()
+        what: list(v) if isinstance(v, Collection) and not hasattr(v, "dtype") else v
+        for what, v in named.items()
     }
     values = [as_array(v, what) for what, v in listed.items()]
     for what, v in zip(named, values, strict=True):
@@ -1159,18 +1661,24 @@ def _intervals(names: list[str], estimates, lows, highs) -> np.ndarray:  # (3, n
         )
     estimates, lows, highs = values
     if not ((lows <= estimates) & (estimates <= highs)).all():
-        raise ValueError(f"expected low <= estimate <= high; got lows {lows}, estimates {estimates}, highs {highs}")
+        raise ValueError(
+            f"expected low <= estimate <= high; got lows {lows}, estimates {estimates}, highs {highs}"
+        )
     return np.array(values, dtype=float)
 
 
-def _say_effects(names: list[str], values: np.ndarray, smallest: float | None, xlabel: str) -> str:
+def _say_effects(
+    names: list[str], values: np.ndarray, smallest: float | None, xlabel: str
+) -> str:
     "Effects in words."
     said = [
         f"{name}: {_number(e)} (from {_number(lo)} to {_number(hi)})"
         for name, (e, lo, hi) in zip(names, values.T, strict=True)
     ]
     if smallest is not None:
-        said.append(f"the band of effects too small to matter reaches from {_number(-smallest)} to {_number(smallest)}")
+        said.append(
+            f"the band of effects too small to matter reaches from {_number(-smallest)} to {_number(smallest)}"
+        )
     return "; ".join([f"{xlabel} with intervals", *said])
 
 # %% ../nbs/08_figures.ipynb #b7eee737
@@ -1180,12 +1688,15 @@ def effects(
     lows: Sequence[float],  # lower end of each interval
     highs: Sequence[float],  # upper end
     *,
-    smallest: float | None = None,  # the smallest effect that matters, drawn as a band around zero
+    smallest: float
+    | None = None,  # the smallest effect that matters, drawn as a band around zero
     xlabel: str = "effect",  # what an effect is, with its unit
     ax: Axes | None = None,  # where to draw; None: a figure of its own
 ) -> Drawing:
     "Effects with their intervals, one below the other, against zero."
-    names = _check_titles(names, len(names) if hasattr(names, "__len__") else 0, "effect")
+    names = _check_titles(
+        names, len(names) if hasattr(names, "__len__") else 0, "effect"
+    )
     _expect(
         smallest is None or (_is_number(smallest) and smallest >= 0),
         "smallest must be a number of at least 0",
@@ -1197,16 +1708,23 @@ def effects(
             ax.axvspan(-smallest, smallest, color=GREY, alpha=0.18, linewidth=0)
         ax.axvline(0, color=GREY, lw=1)
         look = {"fmt": "o", "color": COLOURS["blue"], "capsize": 4, "ms": 6}
-        bars = ax.errorbar(middle, range(len(names)), xerr=[middle - low, high - middle], **look)
+        bars = ax.errorbar(
+            middle, range(len(names)), xerr=[middle - low, high - middle], **look
+        )
         ax.set_yticks(range(len(names)), [_plain(name) for name in names])
         ax.set(xlabel=_plain(xlabel), ylim=(len(names) - 0.5, -0.5))
-    return _drawing(ax, bars.get_children(), _say_effects(names, values, smallest, xlabel))
+    return _drawing(
+        ax, bars.get_children(), _say_effects(names, values, smallest, xlabel)
+    )
 
 # %% ../nbs/08_figures.ipynb #3f2b044e
 def _rows_of(network) -> list[tuple[str, str, tuple[int, ...]]]:
     "Name, kind and output shape of each layer, of a network or of rows."
     if hasattr(network, "nodes"):  # of `networks`
-        layers = [(node.name, type(node.layer).__name__, network.shapes[node.name]) for node in network.nodes]
+        layers = [
+            (node.name, type(node.layer).__name__, network.shapes[node.name])
+            for node in network.nodes
+        ]
         return [("input", "Input", network.input_shape), *layers]
     wanted = "network must be one of `networks` (of a model: networks.from_torch or from_keras), or rows (name, kind, output shape)"
     _expect(isinstance(network, (list, tuple)), wanted, network)
@@ -1214,20 +1732,31 @@ def _rows_of(network) -> list[tuple[str, str, tuple[int, ...]]]:
     for row in network:
         told = all(hasattr(row, name) for name in ("name", "kind", "output_shape"))
         rows.append((row.name, row.kind, row.output_shape) if told else row)
-        right = isinstance(rows[-1], (tuple, list)) and len(rows[-1]) == 3 and isinstance(rows[-1][2], (tuple, list))
+        right = (
+            isinstance(rows[-1], (tuple, list))
+            and len(rows[-1]) == 3
+            and isinstance(rows[-1][2], (tuple, list))
+        )
         _expect(right and all(map(_is_whole, rows[-1][2])), wanted, row)
     return rows
 
 
 def _blocks_of(network) -> list[list]:
     "Name, kind, output shape (c, h, w) and number of layers of each block; kinds that never change a shape are left out."
-    rows = [(str(name), str(kind), tuple(int(n) for n in shape)) for name, kind, shape in _rows_of(network)]
+    rows = [
+        (str(name), str(kind), tuple(int(n) for n in shape))
+        for name, kind, shape in _rows_of(network)
+    ]
     for name, _, shape in rows:
         if len(shape) not in (1, 3) or min(shape) < 1:
-            raise ValueError(f"an output shape must be (c, h, w) or (features,); got {shape} for {name!r}")
+            raise ValueError(
+                f"an output shape must be (c, h, w) or (features,); got {shape} for {name!r}"
+            )
     if not rows:
         raise ValueError("expected rows (name, kind, output shape); got none")
-    change = {rows[0][1]} | {row[1] for before, row in pairwise(rows) if row[2] != before[2]}
+    change = {rows[0][1]} | {
+        row[1] for before, row in pairwise(rows) if row[2] != before[2]
+    }
     blocks = []
     for name, kind, shape in (row for row in rows if row[1] in change):
         shape = shape if len(shape) == 3 else (*shape, 1, 1)
@@ -1238,13 +1767,20 @@ def _blocks_of(network) -> list[list]:
     return blocks
 
 # %% ../nbs/08_figures.ipynb #c8728240
-def _draw_block(ax: Axes, x: float, high: float, wide: float, thick: float, colour: str) -> list[Polygon]:
+def _draw_block(
+    ax: Axes, x: float, high: float, wide: float, thick: float, colour: str
+) -> list[Polygon]:
     "A block seen from the left front: `thick` to the right, `wide` into the depth."
     dx, dy = 0.6 * wide, 0.5 * wide
     low, top = -high / 2, high / 2
     front = [(x, low), (x + thick, low), (x + thick, top), (x, top)]
     roof = [(x, top), (x + thick, top), (x + thick + dx, top + dy), (x + dx, top + dy)]
-    side = [(x + thick, low), (x + thick + dx, low + dy), (x + thick + dx, top + dy), (x + thick, top)]
+    side = [
+        (x + thick, low),
+        (x + thick + dx, low + dy),
+        (x + thick + dx, top + dy),
+        (x + thick, top),
+    ]
     shades = (0.85, 0.45, 0.65)
     return [
         ax.add_patch(Polygon(p, facecolor=to_rgba(colour, a), edgecolor=colour))
@@ -1252,14 +1788,24 @@ def _draw_block(ax: Axes, x: float, high: float, wide: float, thick: float, colo
     ]
 
 
-def _label_block(ax: Axes, x: float, size, shape: tuple[int, int, int], count: int, fontsize: float) -> None:
+def _label_block(
+    ax: Axes, x: float, size, shape: tuple[int, int, int], count: int, fontsize: float
+) -> None:
     "The shape below a block, and how many layers it stands for above it."
     high, wide, thick = size
     c, h, w = shape
     said = f"{c}" if (h, w) == (1, 1) else f"{c}\n{h} × {w}"
-    ax.text(x + thick / 2, -high / 2 - 0.15, said, ha="center", va="top", fontsize=fontsize)
+    ax.text(
+        x + thick / 2, -high / 2 - 0.15, said, ha="center", va="top", fontsize=fontsize
+    )
     if count > 1:
-        ax.text(x + (thick + 0.6 * wide) / 2, high / 2 + 0.5 * wide + 0.1, f"× {count}", ha="center", fontsize=fontsize)
+        ax.text(
+            x + (thick + 0.6 * wide) / 2,
+            high / 2 + 0.5 * wide + 0.1,
+            f"× {count}",
+            ha="center",
+            fontsize=fontsize,
+        )
 
 
 def _say_network(blocks: list[list]) -> str:
@@ -1268,7 +1814,10 @@ def _say_network(blocks: list[list]) -> str:
     for name, _, shape, count in blocks:
         size = "×".join(map(str, shape if shape[1:] != (1, 1) else shape[:1]))
         said.append(f"{name} {size}" + (f" ({count} layers)" if count > 1 else ""))
-    return "a network as a row of blocks, each with its output (channels × height × width): " + " → ".join(said)
+    return (
+        "a network as a row of blocks, each with its output (channels × height × width): "
+        + " → ".join(said)
+    )
 
 # %% ../nbs/08_figures.ipynb #e029b5ae
 def network_diagram(
@@ -1285,16 +1834,26 @@ def network_diagram(
     kinds = list(dict.fromkeys(kind for _, kind, _, _ in blocks))
     colour = {kind: [*COLOURS.values(), GREY][i % 5] for i, kind in enumerate(kinds)}
     tallest = max(h for _, _, (_, h, _), _ in blocks) ** 0.5
-    sizes = [(3 * h**0.5 / tallest, w**0.5 / tallest, 0.12 + 0.12 * np.log2(c)) for _, _, (c, h, w), _ in blocks]
+    sizes = [
+        (3 * h**0.5 / tallest, w**0.5 / tallest, 0.12 + 0.12 * np.log2(c))
+        for _, _, (c, h, w), _ in blocks
+    ]
     steps = [max(thick + wide, 0.95) + 0.35 for _, wide, thick in sizes]
     width, faces = min(7.5, 0.9 * sum(steps)), []
     with _sheet(ax, (width, 4.6 * width / sum(steps) + 0.4)) as ax:
-        for x, (_, kind, shape, count), size in zip(np.cumsum([0, *steps[:-1]]), blocks, sizes, strict=True):
+        for x, (_, kind, shape, count), size in zip(
+            np.cumsum([0, *steps[:-1]]), blocks, sizes, strict=True
+        ):
             faces += _draw_block(ax, x, *size, colour[kind])
             _label_block(ax, x, size, shape, count, min(8, 90 / len(blocks)))
         for kind in kinds:
             ax.plot([], [], "s", color=colour[kind], label=_label(kind))
-        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8, ncols=min(len(kinds), 6))
+        ax.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            fontsize=8,
+            ncols=min(len(kinds), 6),
+        )
         ax.set(xlim=(-0.3, sum(steps)), ylim=(-2.3, 2.3), aspect="equal")
         ax.axis("off")
     return _drawing(ax, faces, _say_network(blocks))
@@ -1307,9 +1866,20 @@ def _save_frames(player, path: Path) -> None:
     frames = [step["frame"] for step in player.steps if "frame" in step]
     said = "an animation of tables has no frames: save it as .html, or show it with `animate`"
     _expect(bool(frames), said, str(path))
-    images = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB") for frame in frames]
-    held, settings = io.BytesIO(), {"save_all": True, "append_images": images[1:], "loop": 0}
-    images[0].save(held, path.suffix[1:].upper(), duration=max(20, round(1000 * player.seconds)), **settings)
+    images = [
+        Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB")
+        for frame in frames
+    ]
+    held, settings = (
+        io.BytesIO(),
+        {"save_all": True, "append_images": images[1:], "loop": 0},
+    )
+    images[0].save(
+        held,
+        path.suffix[1:].upper(),
+        duration=max(20, round(1000 * player.seconds)),
+        **settings,
+    )
     write_whole(path, held.getvalue())
 
 # %% ../nbs/08_figures.ipynb #cb310b21
@@ -1323,7 +1893,10 @@ class Player:
     seconds: float = 1.4  # from step to step
 
     def _repr_html_(self) -> str:
-        css, js = ((STATIC / f"player.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+        css, js = (
+            (STATIC / f"player.{kind}").read_text(encoding="utf-8")
+            for kind in ("css", "js")
+        )
         steps = html.escape(json.dumps(self.steps, ensure_ascii=False), quote=True)
         controls = (
             '<div class="controls" hidden><button type="button" class="play">Play</button>'
@@ -1342,7 +1915,11 @@ class Player:
         path, kinds = Path(path), (".html", ".htm")
         if path.suffix.lower() in (".gif", ".webp"):
             return _save_frames(self, path)
-        _expect(path.suffix.lower() in kinds, "the file's name must end in .html, .gif or .webp", str(path))
+        _expect(
+            path.suffix.lower() in kinds,
+            "the file's name must end in .html, .gif or .webp",
+            str(path),
+        )
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.alt)}</title>{self._repr_html_()}</html>'
         return write_whole(path, page)
 
@@ -1352,31 +1929,45 @@ def animate(
     draw: Callable[[int], object],  # draw(i) changes the figure to frame i
     n_frames: int,  # number of frames
     *,
-    texts: Sequence[str] | None = None,  # a sentence for each frame, read out and shown below it
+    texts: Sequence[str]
+    | None = None,  # a sentence for each frame, read out and shown below it
     alt: str | None = None,  # text alternative; None: `describe` of the last frame
     seconds: float = 0.2,  # from frame to frame
 ) -> Player:
     "Frames drawn by Matplotlib as one piece of HTML that plays anywhere, without any other host."
-    _expect(isinstance(figure, Figure), "figure must be one of Matplotlib's, such as drawing.figure", figure)
+    _expect(
+        isinstance(figure, Figure),
+        "figure must be one of Matplotlib's, such as drawing.figure",
+        figure,
+    )
     _expect(callable(draw), "draw must be a function of the frame's number", draw)
     _check_whole("n_frames", n_frames, most=10_000)
-    _expect(_is_number(seconds) and seconds > 0, "seconds must be a number above 0", seconds)
+    _expect(
+        _is_number(seconds) and seconds > 0, "seconds must be a number above 0", seconds
+    )
     _expect(alt is None or isinstance(alt, str), "alt must be a text", alt)
     texts, steps = _check_titles(texts, n_frames, "frame"), []
     for i in range(n_frames):
         draw(i)
         file = io.BytesIO()
-        figure.savefig(file, format="webp", pil_kwargs={"quality": 85})  # a third of a PNG's bytes
+        figure.savefig(
+            file, format="webp", pil_kwargs={"quality": 85}
+        )  # a third of a PNG's bytes
         figure.set_layout_engine("none")  # the axes stay where they are
         picture = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
         steps.append({"frame": picture, "text": texts[i] if texts else ""})
     alt = alt or f"An animation of {n_frames} frames; the last one: {describe(figure)}"
-    return Player(f'<img alt="{html.escape(alt)}" src="{steps[0]["frame"]}">', steps, alt, seconds)
+    return Player(
+        f'<img alt="{html.escape(alt)}" src="{steps[0]["frame"]}">', steps, alt, seconds
+    )
 
 # %% ../nbs/08_figures.ipynb #4b905f2c
 def _table(name: str, numbers: np.ndarray, inside: str = "") -> str:
     "A table of numbers with its name above it."
-    rows = ("".join(f"<td>{n:g}{inside}</td>".replace("-", "−") for n in row) for row in numbers)
+    rows = (
+        "".join(f"<td>{n:g}{inside}</td>".replace("-", "−") for n in row)
+        for row in numbers
+    )
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<table class="{name}"><caption>{name.capitalize()}</caption><tbody>{body}</tbody></table>'
 
@@ -1384,12 +1975,21 @@ def _table(name: str, numbers: np.ndarray, inside: str = "") -> str:
 def _slide(x: np.ndarray, w: np.ndarray, stride: int, dilation: int) -> Iterator[dict]:
     "Each place of the kernel: its taps, its sum, and the sum in words."
     covers = [dilation * (n - 1) + 1 for n in w.shape]
-    rows, columns = (range(0, n - c + 1, stride) for n, c in zip(x.shape, covers, strict=True))
-    for (i, top), (j, left) in ((a, b) for a in enumerate(rows) for b in enumerate(columns)):
-        taps = [(top + r * dilation, left + c * dilation, float(w[r, c])) for r, c in np.ndindex(w.shape)]
+    rows, columns = (
+        range(0, n - c + 1, stride) for n, c in zip(x.shape, covers, strict=True)
+    )
+    for (i, top), (j, left) in (
+        (a, b) for a in enumerate(rows) for b in enumerate(columns)
+    ):
+        taps = [
+            (top + r * dilation, left + c * dilation, float(w[r, c]))
+            for r, c in np.ndindex(w.shape)
+        ]
         total = float(sum(x[r, c] * weight for r, c, weight in taps))
         products = " + ".join(f"{x[r, c]:g}·{weight:g}" for r, c, weight in taps)
-        said = f"Row {i + 1}, column {j + 1} of the output: {products} = {total:g}".replace("-", "−")
+        said = f"Row {i + 1}, column {j + 1} of the output: {products} = {total:g}".replace(
+            "-", "−"
+        )
         yield {"place": (i, j), "taps": taps, "sum": total, "text": said}
 
 # %% ../nbs/08_figures.ipynb #fac4f91c
@@ -1402,12 +2002,18 @@ def sliding_kernel(
     dilation: int = 1,  # pixels from tap to tap
 ) -> Player:
     "A kernel slides over the input: at each step its products and their sum (cross-correlation, as in networks)."
-    for name, value in {"stride": stride, "padding": padding, "dilation": dilation}.items():
+    for name, value in {
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }.items():
         _check_whole(name, value, int(name != "padding"))
     stride, padding, dilation = int(stride), int(padding), int(dilation)
     x, w = as_array(x, "x").astype(float), as_array(w, "w").astype(float)
     if x.ndim != 2 or w.ndim != 2 or not w.size:
-        raise ValueError(f"x and w must be grids of numbers, (h, w) and (kh, kw); got shapes {x.shape} and {w.shape}")
+        raise ValueError(
+            f"x and w must be grids of numbers, (h, w) and (kh, kw); got shapes {x.shape} and {w.shape}"
+        )
     x = np.pad(x, padding)
     if max(x.shape) > 12:
         raise ValueError(
@@ -1418,7 +2024,9 @@ def sliding_kernel(
         raise ValueError(
             f"the kernel must fit into the input, padding included; got {w.shape}, dilation {dilation}, on {x.shape}"
         )
-    output = np.array([step["sum"] for step in steps]).reshape(np.add(steps[-1]["place"], 1))
+    output = np.array([step["sum"] for step in steps]).reshape(
+        np.add(steps[-1]["place"], 1)
+    )
     alt = f"A kernel of {w.shape[0]} × {w.shape[1]} slides over an input of {x.shape[0]} × {x.shape[1]}, {len(steps)} steps; the output is {output.tolist()}"
     return Player(
         f'<div class="row">{_table("input", x, "<sub></sub>")}{_table("kernel", w)}{_table("output", output)}</div>',

@@ -40,7 +40,10 @@ def pool_padding_1d(
 ) -> tuple[int, int]:
     "Padding of one axis as (before, after); numbers may be at most half of `kernel_size`, as in PyTorch."
     before, after = padding_1d(padding, size, kernel_size, stride, dilation)
-    if not (isinstance(padding, str) and padding == "same") and max(before, after) > kernel_size // 2:
+    if (
+        not (isinstance(padding, str) and padding == "same")
+        and max(before, after) > kernel_size // 2
+    ):
         raise ValueError(
             f"padding of a pooling must be at most half the kernel size, {kernel_size} // 2 = {kernel_size // 2}; "
             f"got {before} before and {after} after"
@@ -62,8 +65,12 @@ def pool_output_size(
     before, after = pool_padding_1d(padding, size, kernel_size, stride, dilation)
     if not ceil_mode:
         return conv_output_size(size, kernel_size, stride, (before, after), dilation)
-    out = conv_output_size(size, kernel_size, stride, (before, after + stride - 1), dilation)
-    return out - ((out - 1) * stride >= size + before)  # the last window must start before the padding after
+    out = conv_output_size(
+        size, kernel_size, stride, (before, after + stride - 1), dilation
+    )
+    return out - (
+        (out - 1) * stride >= size + before
+    )  # the last window must start before the padding after
 
 # %% ../nbs/03_pooling.ipynb #15fed59a
 class PoolAxis(NamedTuple):
@@ -80,14 +87,22 @@ class PoolAxis(NamedTuple):
     @property
     def span(self) -> int:
         "Pixels from the first window's start to the last one's end, rounded up to whole strides."
-        covers = (self.out - 1) * self.stride + (self.kernel_size - 1) * self.dilation + 1
+        covers = (
+            (self.out - 1) * self.stride + (self.kernel_size - 1) * self.dilation + 1
+        )
         return -(-covers // self.stride) * self.stride
 
     def positions(self) -> np.ndarray:  # (out, kernel_size)
         "Input pixel of every tap of every window; outside 0..size-1 it is padding."
-        return np.arange(self.out)[:, None] * self.stride + np.arange(self.kernel_size) * self.dilation - self.before
+        return (
+            np.arange(self.out)[:, None] * self.stride
+            + np.arange(self.kernel_size) * self.dilation
+            - self.before
+        )
 
-    def taps(self, start: int = 0, stop: int | None = None) -> list[tuple[int, slice, slice]]:
+    def taps(
+        self, start: int = 0, stop: int | None = None
+    ) -> list[tuple[int, slice, slice]]:
         "For each tap: its number, which of the windows start..stop have it inside the picture, and at which pixels."
         found, stop = [], self.out if stop is None else stop
         for tap in range(self.kernel_size):
@@ -95,7 +110,11 @@ class PoolAxis(NamedTuple):
             first = max(start, -(shift // self.stride))
             last = min(stop - 1, (self.size - 1 - shift) // self.stride)
             if first <= last:
-                pixels = slice(first * self.stride + shift, last * self.stride + shift + 1, self.stride)
+                pixels = slice(
+                    first * self.stride + shift,
+                    last * self.stride + shift + 1,
+                    self.stride,
+                )
                 found.append((tap, slice(first - start, last - start + 1), pixels))
         return found
 
@@ -106,7 +125,9 @@ def tap_counts(
 ) -> np.ndarray:  # (out,)
     "Number of taps that count for the mean, for each window."
     at = axis.positions()
-    counts = at < axis.size + axis.after if include_pad else (at >= 0) & (at < axis.size)
+    counts = (
+        at < axis.size + axis.after if include_pad else (at >= 0) & (at < axis.size)
+    )
     return counts.sum(axis=1)
 
 # %% ../nbs/03_pooling.ipynb #a8c1a49d
@@ -119,13 +140,18 @@ def pool_axes(
     ceil_mode: bool = False,  # also use a last window that sticks out
 ) -> tuple[PoolAxis, PoolAxis]:
     "The windows along the rows and along the columns of `x`; `ValueError` if there are none."
-    kernel_size, dilation = as_pair(kernel_size, "kernel_size"), as_pair(dilation, "dilation")
+    kernel_size, dilation = (
+        as_pair(kernel_size, "kernel_size"),
+        as_pair(dilation, "dilation"),
+    )
     stride = kernel_size if stride is None else as_pair(stride, "stride")
     sides, axes = (padding, padding), []
     if not isinstance(padding, str):
         sides = resolve_padding(padding, x.shape[2:], kernel_size, stride, dilation)
     try:
-        for n, k, s, p, d in zip(x.shape[2:], kernel_size, stride, sides, dilation, strict=True):
+        for n, k, s, p, d in zip(
+            x.shape[2:], kernel_size, stride, sides, dilation, strict=True
+        ):
             out = pool_output_size(n, k, s, p, d, ceil_mode)
             axes.append(PoolAxis(n, k, s, *pool_padding_1d(p, n, k, s, d), d, out))
     except ValueError as error:
@@ -147,8 +173,14 @@ def blocks(
     step_rows = min(rows, max(1, budget // row_cost))
     step_c = min(c, max(1, budget // (row_cost * rows)))
     step_n = max(1, budget // max(1, row_cost * rows * c))
-    for i, j, r in product(range(0, n, step_n), range(0, c, step_c), range(0, rows, step_rows)):
-        yield slice(i, min(i + step_n, n)), slice(j, min(j + step_c, c)), slice(r, min(r + step_rows, rows))
+    for i, j, r in product(
+        range(0, n, step_n), range(0, c, step_c), range(0, rows, step_rows)
+    ):
+        yield (
+            slice(i, min(i + step_n, n)),
+            slice(j, min(j + step_c, c)),
+            slice(r, min(r + step_rows, rows)),
+        )
 
 # %% ../nbs/03_pooling.ipynb #e43c3f75
 def fold_rows(
@@ -197,17 +229,23 @@ def fold_blocks(
     ufunc: np.ufunc,  # np.maximum or np.add
     neutral: float,  # what a window without any pixel gets
     dtype,  # to compute in
-) -> Iterator[tuple[tuple, np.ndarray]]:  # block (pictures, channels, rows) and its result (.., .., .., ow)
+) -> Iterator[
+    tuple[tuple, np.ndarray]
+]:  # block (pictures, channels, rows) and its result (.., .., .., ow)
     "Combine the pixels of all windows, block by block; each result is valid until the next one."
     rows, columns = axes
     width, tall = min(columns.size, columns.span - columns.before), None
-    dtype = np.dtype(dtype).newbyteorder("=")  # a ufunc computes in no other order of bytes
+    dtype = np.dtype(dtype).newbyteorder(
+        "="
+    )  # a ufunc computes in no other order of bytes
     for i, j, r in blocks(*x.shape[:2], rows.out, columns.span):
         shape = (i.stop - i.start, j.stop - j.start, r.stop - r.start)
         if tall is None or tall.shape[:3] != shape:  # the last block may be smaller
             tall = np.full((*shape, columns.span), neutral, dtype)
             part = np.empty((*shape, columns.span // columns.stride), dtype)
-        with np.errstate(invalid="ignore", over="ignore"):  # infinities meet as they do in PyTorch
+        with np.errstate(
+            invalid="ignore", over="ignore"
+        ):  # infinities meet as they do in PyTorch
             middle = tall[..., columns.before : columns.before + width]
             fold_rows(x[i, j, :, :width], ufunc, neutral, rows, r, middle)
             fold_columns(tall, ufunc, columns, part)
@@ -231,9 +269,15 @@ def winning_taps(
     "Number of the tap that won in every window; kh * kw for a window that sees only padding."
     rows, columns = axes
     none = rows.kernel_size * columns.kernel_size
-    taps, missed = np.zeros(best.shape, np.min_scalar_type(none)), np.ones(best.shape, bool)
+    taps, missed = (
+        np.zeros(best.shape, np.min_scalar_type(none)),
+        np.ones(best.shape, bool),
+    )
     vertical, horizontal = rows.taps(r.start, r.stop), columns.taps()
-    inside = {(a, b): ((..., o, q), (..., i, j)) for (a, o, i), (b, q, j) in product(vertical, horizontal)}
+    inside = {
+        (a, b): ((..., o, q), (..., i, j))
+        for (a, o, i), (b, q, j) in product(vertical, horizontal)
+    }
     for tap in product(range(rows.kernel_size), range(columns.kernel_size)):
         if tap in inside:
             some, pixels = inside[tap]
@@ -241,7 +285,12 @@ def winning_taps(
         taps += missed
     if best.dtype.kind == "f" and np.isnan(best).any():
         for (a, b), (some, pixels) in inside.items():
-            np.copyto(taps[some], a * columns.kernel_size + b, where=np.isnan(x[pixels]), casting="unsafe")
+            np.copyto(
+                taps[some],
+                a * columns.kernel_size + b,
+                where=np.isnan(x[pixels]),
+                casting="unsafe",
+            )
     return taps
 
 # %% ../nbs/03_pooling.ipynb #d32bc5aa
@@ -253,8 +302,16 @@ def tap_places(
     "Place in the (h * w) plane of one tap of every window."
     rows, columns = axes
     a, b = np.divmod(taps, columns.kernel_size)
-    row = np.arange(r.start, r.stop)[:, None] * rows.stride + a * np.int64(rows.dilation) - rows.before
-    column = np.arange(columns.out) * columns.stride + b * np.int64(columns.dilation) - columns.before
+    row = (
+        np.arange(r.start, r.stop)[:, None] * rows.stride
+        + a * np.int64(rows.dilation)
+        - rows.before
+    )
+    column = (
+        np.arange(columns.out) * columns.stride
+        + b * np.int64(columns.dilation)
+        - columns.before
+    )
     return np.where(a < rows.kernel_size, row * columns.size + column, -1)
 
 # %% ../nbs/03_pooling.ipynb #847afba1
@@ -287,7 +344,9 @@ def window_counts(
     "Number of taps by which the sum of each window is divided, at least 1."
     rows, columns = (tap_counts(axis, include_pad) for axis in axes)
     counts = np.maximum(rows[:, None] * columns, 1).astype(dtype)
-    alike = counts.min() == counts.max()  # then a single number, seen everywhere, is faster to divide by
+    alike = (
+        counts.min() == counts.max()
+    )  # then a single number, seen everywhere, is faster to divide by
     return np.broadcast_to(counts[:1, :1] if alike else counts, counts.shape)
 
 # %% ../nbs/03_pooling.ipynb #d746ded4
@@ -296,8 +355,16 @@ def are_tiles(
     axes: tuple[PoolAxis, PoolAxis],  # rows and columns
 ) -> bool:
     "Do the windows stand side by side and cover `x`, a contiguous array of float32 or float64, without padding?"
-    tight = all(a.kernel_size == a.stride and a.dilation == 1 and a.size == a.out * a.stride for a in axes)
-    return tight and not any(a.before for a in axes) and x.flags.c_contiguous and x.dtype.char in "fd"
+    tight = all(
+        a.kernel_size == a.stride and a.dilation == 1 and a.size == a.out * a.stride
+        for a in axes
+    )
+    return (
+        tight
+        and not any(a.before for a in axes)
+        and x.flags.c_contiguous
+        and x.dtype.char in "fd"
+    )
 
 
 def tile_means(
@@ -328,7 +395,10 @@ def avg_pool2d(
     "Mean of every window."
     x = check_images(x)
     axes = pool_axes(x, kernel_size, stride, padding, dilation, ceil_mode)
-    out = np.empty((*x.shape[:2], axes[0].out, axes[1].out), x.dtype if x.dtype.kind == "f" else np.float64)
+    out = np.empty(
+        (*x.shape[:2], axes[0].out, axes[1].out),
+        x.dtype if x.dtype.kind == "f" else np.float64,
+    )
     if are_tiles(x, axes):
         tile_means(x, axes, out)
         return out
@@ -346,7 +416,9 @@ def check_gradient(
     "`dy` as an array of floats of that shape; `ValueError` otherwise."
     dy = check_images(dy, "dy", len(shape))
     if dy.shape != shape:
-        raise ValueError(f"dy must have the shape of the output, {shape}; got {dy.shape}")
+        raise ValueError(
+            f"dy must have the shape of the output, {shape}; got {dy.shape}"
+        )
     return dy if dy.dtype.kind == "f" else dy.astype(np.float64)
 
 
@@ -378,7 +450,9 @@ def max_pool2d_backward(
     dy = check_gradient(dy, (*x.shape[:2], axes[0].out, axes[1].out))
     dx = np.zeros(x.shape, dy.dtype)
     for (i, j, r), best in fold_blocks(x, axes, np.maximum, lowest(x.dtype), x.dtype):
-        add_at_taps(dx[i, j], winning_taps(x[i, j], best, axes, r), dy[i, j, r], axes, r)
+        add_at_taps(
+            dx[i, j], winning_taps(x[i, j], best, axes, r), dy[i, j, r], axes, r
+        )
     return dx
 
 # %% ../nbs/03_pooling.ipynb #7685ce27
@@ -394,9 +468,14 @@ def avg_pool2d_backward(
 ) -> np.ndarray:  # gradient of the input, (n, c, h, w)
     "Share each gradient evenly among the pixels of its window."
     x = check_images(x)
-    rows, columns = axes = pool_axes(x, kernel_size, stride, padding, dilation, ceil_mode)
+    rows, columns = axes = pool_axes(
+        x, kernel_size, stride, padding, dilation, ceil_mode
+    )
     dy = check_gradient(dy, (*x.shape[:2], rows.out, columns.out))
-    dx, counts = np.zeros(x.shape, dy.dtype), window_counts(axes, count_include_pad, dy.dtype)
+    dx, counts = (
+        np.zeros(x.shape, dy.dtype),
+        window_counts(axes, count_include_pad, dy.dtype),
+    )
     for i, j, r in blocks(*dy.shape[:3], x.shape[3]):
         share = dy[i, j, r] / counts[r]
         tall = np.zeros((*share.shape[:3], x.shape[3]), dy.dtype)
@@ -426,9 +505,13 @@ def lp_pool2d(
     for i, j, _ in blocks(*x.shape[:2], 1, x.shape[2] * x.shape[3]):
         with np.errstate(invalid="ignore", over="ignore"):
             if p == np.inf:
-                out[i, j] = max_pool2d(abs(x[i, j]), kernel_size, stride, padding, dilation, ceil_mode)
+                out[i, j] = max_pool2d(
+                    abs(x[i, j]), kernel_size, stride, padding, dilation, ceil_mode
+                )
                 continue
-            mean = avg_pool2d(x[i, j] ** p, kernel_size, stride, padding, ceil_mode, True, dilation)
+            mean = avg_pool2d(
+                x[i, j] ** p, kernel_size, stride, padding, ceil_mode, True, dilation
+            )
             out[i, j] = (mean * (rows.kernel_size * columns.kernel_size)) ** (1 / p)
     return out
 
@@ -445,13 +528,19 @@ def lp_pool2d_backward(
 ) -> np.ndarray:  # gradient of the input, (n, c, h, w)
     "Share each gradient among the pixels of its window, large pixels first; 0 where the window's sum is 0."
     if p == np.inf:
-        raise ValueError("p must be finite for the gradient; got inf: use max_pool2d_backward")
+        raise ValueError(
+            "p must be finite for the gradient; got inf: use max_pool2d_backward"
+        )
     x = check_images(x)
     y = lp_pool2d(x, p, kernel_size, stride, padding, dilation, ceil_mode)
     taps = np.prod(as_pair(kernel_size, "kernel_size"))
     dy = check_gradient(dy, y.shape)
-    scaled = np.divide(dy * taps.astype(dy.dtype), y ** (p - 1), out=np.zeros_like(dy), where=y != 0)
-    shared = avg_pool2d_backward(scaled, x, kernel_size, stride, padding, ceil_mode, True, dilation)
+    scaled = np.divide(
+        dy * taps.astype(dy.dtype), y ** (p - 1), out=np.zeros_like(dy), where=y != 0
+    )
+    shared = avg_pool2d_backward(
+        scaled, x, kernel_size, stride, padding, ceil_mode, True, dilation
+    )
     return shared * x ** (p - 1)
 
 # %% ../nbs/03_pooling.ipynb #bd50608c
@@ -469,8 +558,12 @@ def global_avg_pool2d_backward(
 ) -> np.ndarray:  # gradient of the input, (n, c, h, w)
     "Every pixel gets an equal share of its map's gradient."
     x, dy = check_images(x), np.asarray(dy)
-    dy = check_gradient(dy.reshape(dy.shape[:2]) if dy.shape[2:] == (1, 1) else dy, x.shape[:2])
-    return np.broadcast_to(dy[:, :, None, None] / (x.shape[2] * x.shape[3]), x.shape).astype(dy.dtype)
+    dy = check_gradient(
+        dy.reshape(dy.shape[:2]) if dy.shape[2:] == (1, 1) else dy, x.shape[:2]
+    )
+    return np.broadcast_to(
+        dy[:, :, None, None] / (x.shape[2] * x.shape[3]), x.shape
+    ).astype(dy.dtype)
 
 # %% ../nbs/03_pooling.ipynb #5fd031ff
 def global_max_pool2d(
@@ -493,15 +586,26 @@ def adaptive_bins(
 def adaptive_windows(
     x: np.ndarray,  # (n, c, h, w)
     output_size,  # number or pair; None in a pair keeps that size
-) -> tuple[tuple[int, int], list]:  # output size; place and window of every output pixel
+) -> tuple[
+    tuple[int, int], list
+]:  # output size; place and window of every output pixel
     "The bins of both axes as places and slices."
-    pair = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    pair = (
+        output_size
+        if isinstance(output_size, (tuple, list))
+        else (output_size, output_size)
+    )
     if len(pair) == 2:
         pair = [n if m is None else m for m, n in zip(pair, x.shape[2:], strict=True)]
     pair = as_pair(pair, "output_size")
-    bins = [[slice(*ends) for ends in adaptive_bins(n, m)] for n, m in zip(x.shape[2:], pair, strict=True)]
+    bins = [
+        [slice(*ends) for ends in adaptive_bins(n, m)]
+        for n, m in zip(x.shape[2:], pair, strict=True)
+    ]
     places = product(enumerate(bins[0]), enumerate(bins[1]))
-    return pair, [((..., r, c), (..., rows, columns)) for (r, rows), (c, columns) in places]
+    return pair, [
+        ((..., r, c), (..., rows, columns)) for (r, rows), (c, columns) in places
+    ]
 
 # %% ../nbs/03_pooling.ipynb #d68f00a3
 def adaptive_avg_pool2d(
@@ -511,7 +615,9 @@ def adaptive_avg_pool2d(
     "Mean of every bin."
     x = check_images(x)
     size, bins = adaptive_windows(x, output_size)
-    out = np.empty((*x.shape[:2], *size), x.dtype if x.dtype.kind == "f" else np.float64)
+    out = np.empty(
+        (*x.shape[:2], *size), x.dtype if x.dtype.kind == "f" else np.float64
+    )
     for place, window in bins:
         out[place] = x[window].mean(axis=(2, 3))
     return out
@@ -528,7 +634,9 @@ def adaptive_avg_pool2d_backward(
     dy = check_gradient(dy, (*x.shape[:2], *size))
     dx = np.zeros(x.shape, dy.dtype)
     for place, window in bins:
-        dx[window] += (dy[place] / (dx[window].shape[2] * dx[window].shape[3]))[..., None, None]
+        dx[window] += (dy[place] / (dx[window].shape[2] * dx[window].shape[3]))[
+            ..., None, None
+        ]
     return dx
 
 # %% ../nbs/03_pooling.ipynb #d236c6c2
@@ -569,7 +677,9 @@ def check_activations(
     "`x` as an array of finite numbers of at least 0; `ValueError` otherwise."
     x = check_images(x)
     if x.size and not (x.min() >= 0 and np.isfinite(x.max())):
-        raise ValueError(f"x must hold finite numbers of at least 0, as after ReLU; got {x.min()} to {x.max()}")
+        raise ValueError(
+            f"x must hold finite numbers of at least 0, as after ReLU; got {x.min()} to {x.max()}"
+        )
     return x
 
 # %% ../nbs/03_pooling.ipynb #641824aa
@@ -577,16 +687,29 @@ def draws(
     x: np.ndarray,  # (n, c, h, w), finite numbers of at least 0
     axes: tuple[PoolAxis, PoolAxis],  # rows and columns, without padding
     seed: int,  # the same seed draws the same pixels
-) -> Iterator[tuple[tuple, np.ndarray, np.ndarray]]:  # block, drawn pixels, their tap numbers
+) -> Iterator[
+    tuple[tuple, np.ndarray, np.ndarray]
+]:  # block, drawn pixels, their tap numbers
     "Block by block, one pixel drawn from every window, and its tap."
     (rows, columns), rng = axes, np.random.default_rng(seed)
-    kernel_size, stride = (rows.kernel_size, columns.kernel_size), (rows.stride, columns.stride)
+    kernel_size, stride = (
+        (rows.kernel_size, columns.kernel_size),
+        (rows.stride, columns.stride),
+    )
     views, taps = windows(x, kernel_size, stride), kernel_size[0] * kernel_size[1]
     for block in blocks(*x.shape[:2], rows.out, columns.out * taps):
         pixels = views[block].reshape(*views[block].shape[:4], taps)
-        ends = pixels.cumsum(axis=-1, dtype=np.float64)  # tap t is drawn between ends t - 1 and t
-        drawn = (ends > rng.random((*ends.shape[:-1], 1)) * ends[..., -1:]).argmax(axis=-1)
-        yield block, np.take_along_axis(pixels, drawn[..., None], axis=-1)[..., 0], drawn
+        ends = pixels.cumsum(
+            axis=-1, dtype=np.float64
+        )  # tap t is drawn between ends t - 1 and t
+        drawn = (ends > rng.random((*ends.shape[:-1], 1)) * ends[..., -1:]).argmax(
+            axis=-1
+        )
+        yield (
+            block,
+            np.take_along_axis(pixels, drawn[..., None], axis=-1)[..., 0],
+            drawn,
+        )
 
 # %% ../nbs/03_pooling.ipynb #cc464f53
 def stochastic_pool2d(
@@ -600,7 +723,10 @@ def stochastic_pool2d(
     "Draw one pixel of every window, with a probability in proportion to its value (Zeiler and Fergus 2013)."
     x = check_activations(x)
     axes = pool_axes(x, kernel_size, stride)
-    out = np.empty((*x.shape[:2], axes[0].out, axes[1].out), x.dtype if x.dtype.kind == "f" else np.float64)
+    out = np.empty(
+        (*x.shape[:2], axes[0].out, axes[1].out),
+        x.dtype if x.dtype.kind == "f" else np.float64,
+    )
     if training:
         for block, pixels, _ in draws(x, axes, seed):
             out[block] = pixels
@@ -608,7 +734,9 @@ def stochastic_pool2d(
     for i, j, _ in blocks(*x.shape[:2], 1, x.shape[2] * x.shape[3]):
         pixels = x[i, j].astype(out.dtype)
         mean = avg_pool2d(pixels, kernel_size, stride)
-        out[i, j] = avg_pool2d(pixels**2, kernel_size, stride) / np.where(mean > 0, mean, 1)
+        out[i, j] = avg_pool2d(pixels**2, kernel_size, stride) / np.where(
+            mean > 0, mean, 1
+        )
     return out
 
 # %% ../nbs/03_pooling.ipynb #e7bb1947
@@ -644,19 +772,32 @@ def blur_plan(
     x: np.ndarray,  # (n, c, h, w)
     kernel_size: int,  # width of the blur kernel
     stride,  # number or pair
-) -> tuple[np.ndarray, dict, np.ndarray]:  # kernels (c, 1, k, k), settings, weights inside (1, 1, oh, ow)
+) -> tuple[
+    np.ndarray, dict, np.ndarray
+]:  # kernels (c, 1, k, k), settings, weights inside (1, 1, oh, ow)
     "What blurred pooling hands to the convolution, and how much weight each window has inside the picture."
-    kernel = binomial_kernel(kernel_size)[None, None].astype(x.dtype if x.dtype.kind == "f" else np.float64)
-    settings = {"stride": stride, "padding": (((kernel_size - 1) // 2, kernel_size // 2),) * 2}
+    kernel = binomial_kernel(kernel_size)[None, None].astype(
+        x.dtype if x.dtype.kind == "f" else np.float64
+    )
+    settings = {
+        "stride": stride,
+        "padding": (((kernel_size - 1) // 2, kernel_size // 2),) * 2,
+    }
     inside = conv2d(np.ones((1, 1, *x.shape[2:]), kernel.dtype), kernel, **settings)
-    return np.repeat(kernel, x.shape[1], axis=0), {**settings, "groups": x.shape[1]}, inside
+    return (
+        np.repeat(kernel, x.shape[1], axis=0),
+        {**settings, "groups": x.shape[1]},
+        inside,
+    )
 
 # %% ../nbs/03_pooling.ipynb #c3b0ea07
 def blur_pool2d(
     x,  # (n, c, h, w)
     kernel_size: int = 3,  # width of the blur kernel
     stride=2,  # number or pair
-) -> np.ndarray:  # (n, c, ceil(h / stride), ceil(w / stride)), the dtype of x, float64 for integers
+) -> (
+    np.ndarray
+):  # (n, c, ceil(h / stride), ceil(w / stride)), the dtype of x, float64 for integers
     "Blur with a binomial kernel, then keep every `stride`-th pixel (Zhang 2019)."
     x = check_images(x)
     kernels, settings, inside = blur_plan(x, kernel_size, stride)
@@ -686,7 +827,9 @@ def flatten(
     "Write each picture's numbers in one row, the last axis fastest."
     x = np.asarray(x)
     if x.ndim < 2:
-        raise ValueError(f"x must have at least 2 axes, (n, ...); got {x.ndim}, shape {x.shape}")
+        raise ValueError(
+            f"x must have at least 2 axes, (n, ...); got {x.ndim}, shape {x.shape}"
+        )
     return x.reshape(len(x), int(np.prod(x.shape[1:])))
 
 # %% ../nbs/03_pooling.ipynb #49bca40e
@@ -696,7 +839,9 @@ def dense_params(
     bias: bool = True,  # one more number for each output
 ) -> int:
     "Number of weights and biases of a fully connected layer."
-    return as_whole(out_features, "out_features") * (as_whole(in_features, "in_features") + bool(bias))
+    return as_whole(out_features, "out_features") * (
+        as_whole(in_features, "in_features") + bool(bias)
+    )
 
 # %% ../nbs/03_pooling.ipynb #f1922b90
 def head_params(
@@ -723,9 +868,13 @@ def dropout(
     "Switch off numbers at random and scale up the others (inverted dropout)."
     x = np.asarray(x)
     if x.dtype.kind not in "biuf" or x.ndim < 2:
-        raise ValueError(f"x must hold real numbers in at least 2 axes; got dtype {x.dtype}, shape {x.shape}")
+        raise ValueError(
+            f"x must hold real numbers in at least 2 axes; got dtype {x.dtype}, shape {x.shape}"
+        )
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-        raise ValueError(f"rate must be a number of at least 0 and below 1; got {rate!r}")
+        raise ValueError(
+            f"rate must be a number of at least 0 and below 1; got {rate!r}"
+        )
     x = x if x.dtype.kind == "f" else x.astype(np.float64)
     if not training:
         return x

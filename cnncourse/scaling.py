@@ -38,13 +38,17 @@ def averaged_axes(
 ) -> tuple[int, ...]:
     "The axes that one statistic is taken over."
     if ndim not in (2, 4):
-        raise ValueError(f"expected a table (n, features) or images (n, c, h, w), received an array of {ndim} axes")
+        raise ValueError(
+            f"expected a table (n, features) or images (n, c, h, w), received an array of {ndim} axes"
+        )
     tables = {"feature": (0,), "dataset": (0, 1)}
     images = {"channel": (0, 2, 3), "dataset": (0, 1, 2, 3), "pixel": (0,)}
     choices = tables if ndim == 2 else images
     per = next(iter(choices)) if per is None else per
     if per not in choices:
-        raise ValueError(f"expected per to be one of {list(choices)} for {ndim} axes, received {per!r}")
+        raise ValueError(
+            f"expected per to be one of {list(choices)} for {ndim} axes, received {per!r}"
+        )
     return choices[per]
 
 # %% ../nbs/01_scaling.ipynb #1721f67c
@@ -63,7 +67,9 @@ def _check_like_fit(
         isinstance(e, str) or e == s for e, s in zip(expected, shape, strict=True)
     )
     if not alike:
-        raise ValueError(f"expected an array ({', '.join(map(str, expected))}) as in fit, received shape {shape}")
+        raise ValueError(
+            f"expected an array ({', '.join(map(str, expected))}) as in fit, received shape {shape}"
+        )
 
 # %% ../nbs/01_scaling.ipynb #c684bc3c
 def _read(
@@ -129,7 +135,10 @@ class MinMaxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __init__(
         self,
         per: str | None = None,  # see `averaged_axes`
-        feature_range: tuple[float, float] = (0, 1),  # where the smallest and the largest value go
+        feature_range: tuple[float, float] = (
+            0,
+            1,
+        ),  # where the smallest and the largest value go
     ):
         self.per = per
         self.feature_range = feature_range
@@ -138,24 +147,33 @@ class MinMaxScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         "Learn the smallest value and the range of `X`, the training set; `y` is not used."
         X = _read(self, X, reset=True)
         if not self.feature_range[0] < self.feature_range[1]:
-            raise ValueError(f"expected feature_range (low, high) with low < high, received {self.feature_range}")
+            raise ValueError(
+                f"expected feature_range (low, high) with low < high, received {self.feature_range}"
+            )
         axes = averaged_axes(X.ndim, self.per)
         low = X.min(axes, keepdims=True).astype(np.float64)
         high = X.max(axes, keepdims=True)
-        self.data_min_, self.data_range_ = low[0], scale_or_one(high - low, low, high, 10)[0]  # some roundings
+        self.data_min_, self.data_range_ = (
+            low[0],
+            scale_or_one(high - low, low, high, 10)[0],
+        )  # some roundings
         return self
 
     def transform(self, X):
         "Scale `X` by what `fit` learnt."
         X = _read(self, X, reset=False)
         low, high = self.feature_range
-        return (low + (X - self.data_min_) / self.data_range_ * (high - low)).astype(X.dtype)
+        return (low + (X - self.data_min_) / self.data_range_ * (high - low)).astype(
+            X.dtype
+        )
 
     def inverse_transform(self, X):
         "Undo `transform`: back to the unit of the training set."
         X = _read(self, X, reset=False)
         low, high = self.feature_range
-        return (self.data_min_ + (X - low) / (high - low) * self.data_range_).astype(X.dtype)
+        return (self.data_min_ + (X - low) / (high - low) * self.data_range_).astype(
+            X.dtype
+        )
 
 # %% ../nbs/01_scaling.ipynb #1b611774
 def _check_layout(
@@ -163,11 +181,23 @@ def _check_layout(
 ):
     "Refuse what is not (c, h, w) or (n, c, h, w) with 1, 3 or 4 channels."
     if len(shape) not in (3, 4) or 0 in shape:
-        raise ValueError(f"expected one image (c, h, w) or a batch (n, c, h, w), received shape {shape}")
+        raise ValueError(
+            f"expected one image (c, h, w) or a batch (n, c, h, w), received shape {shape}"
+        )
     if shape[-3] not in (1, 3, 4):
-        hint = "; are grey images missing their channel axis? x[:, None] adds it" if len(shape) == 3 else ""
-        hint = "; are the channels last? to_channels_first moves them" if shape[-1] in (1, 3, 4) else hint
-        raise ValueError(f"expected 1, 3 or 4 channels on axis {len(shape) - 3}, received shape {shape}{hint}")
+        hint = (
+            "; are grey images missing their channel axis? x[:, None] adds it"
+            if len(shape) == 3
+            else ""
+        )
+        hint = (
+            "; are the channels last? to_channels_first moves them"
+            if shape[-1] in (1, 3, 4)
+            else hint
+        )
+        raise ValueError(
+            f"expected 1, 3 or 4 channels on axis {len(shape) - 3}, received shape {shape}{hint}"
+        )
 
 # %% ../nbs/01_scaling.ipynb #fb6d71a2
 def _warn_of_two_scalings(
@@ -176,9 +206,15 @@ def _warn_of_two_scalings(
     "Warn of values that look scaled once too often."
     high = x.max()
     if x.dtype == np.uint8 and high == 1:
-        warnings.warn("uint8 images with no value above 1: were they floats in 0..1 before?", stacklevel=3)
+        warnings.warn(
+            "uint8 images with no value above 1: were they floats in 0..1 before?",
+            stacklevel=3,
+        )
     if x.dtype != np.uint8 and 0 < high <= 1 / 255:
-        warnings.warn("float images with no value above 1/255: divided by 255.0 twice?", stacklevel=3)
+        warnings.warn(
+            "float images with no value above 1/255: divided by 255.0 twice?",
+            stacklevel=3,
+        )
 
 # %% ../nbs/01_scaling.ipynb #954ed317
 def check_pixels(
@@ -199,7 +235,9 @@ def to_unit(
     "8-bit values as floats: 0..255 becomes 0..1."
     x = np.asarray(x)
     if x.dtype != np.uint8:
-        raise ValueError(f"expected uint8 values 0..255, received {x.dtype}; divided by 255.0 already?")
+        raise ValueError(
+            f"expected uint8 values 0..255, received {x.dtype}; divided by 255.0 already?"
+        )
     return x.astype(dtype) / 255.0
 
 # %% ../nbs/01_scaling.ipynb #78ac2a92
@@ -217,7 +255,9 @@ def to_channels_first(
 ) -> np.ndarray:
     "Move the channels from last place to the place before height and width; a view, nothing is copied."
     if np.ndim(x) not in (3, 4):
-        raise ValueError(f"expected (h, w, c) or (n, h, w, c), received shape {np.shape(x)}")
+        raise ValueError(
+            f"expected (h, w, c) or (n, h, w, c), received shape {np.shape(x)}"
+        )
     return np.moveaxis(x, -1, -3)
 
 # %% ../nbs/01_scaling.ipynb #9b0186b6
@@ -226,7 +266,9 @@ def to_channels_last(
 ) -> np.ndarray:
     "Move the channels to last place; a view, nothing is copied."
     if np.ndim(x) not in (3, 4):
-        raise ValueError(f"expected (c, h, w) or (n, c, h, w), received shape {np.shape(x)}")
+        raise ValueError(
+            f"expected (c, h, w) or (n, c, h, w), received shape {np.shape(x)}"
+        )
     return np.moveaxis(x, -3, -1)
 
 # %% ../nbs/01_scaling.ipynb #8837699b
@@ -239,7 +281,9 @@ def standardize_each(
         raise ValueError(f"expected images (n, c, h, w), received shape {x.shape}")
     x = x if np.issubdtype(x.dtype, np.floating) else x.astype(np.float64)
     over = {"axis": (1, 2, 3), "keepdims": True}
-    scale = scale_or_one(x.std(dtype=np.float64, **over), x.min(**over), x.max(**over), x[0].size)
+    scale = scale_or_one(
+        x.std(dtype=np.float64, **over), x.min(**over), x.max(**over), x[0].size
+    )
     return ((x - x.mean(dtype=np.float64, **over)) / scale).astype(x.dtype)
 
 # %% ../nbs/01_scaling.ipynb #14028c86
@@ -248,17 +292,24 @@ def encode_labels(
     classes: np.ndarray,  # the classes of the training set, each once
 ) -> np.ndarray:  # int64, (n,)
     "Each label's place in `classes`; a label that is not among them is an error."
-    places = {_composed(name): place for place, name in enumerate(np.asarray(classes).tolist())}
+    places = {
+        _composed(name): place
+        for place, name in enumerate(np.asarray(classes).tolist())
+    }
     if len(places) != len(classes):
         raise ValueError(f"expected each class once, received {list(classes)}")
     labels = [_composed(label) for label in np.asarray(labels).tolist()]
     unknown = sorted(set(labels) - set(places), key=str)
     if unknown:
-        raise ValueError(f"expected labels among the classes {list(places)}, received {unknown}")
+        raise ValueError(
+            f"expected labels among the classes {list(places)}, received {unknown}"
+        )
     return np.array([places[label] for label in labels], dtype=np.int64)
 
 
-def _composed(name):  # one text for what looks alike: macOS writes 고 as two letters (NFD)
+def _composed(
+    name,
+):  # one text for what looks alike: macOS writes 고 as two letters (NFD)
     return unicodedata.normalize("NFC", name) if isinstance(name, str) else name
 
 # %% ../nbs/01_scaling.ipynb #097d2346
@@ -270,9 +321,13 @@ def one_hot(
     "A row for each target: 1 at its class, 0 elsewhere."
     targets = np.asarray(targets)
     if not np.issubdtype(targets.dtype, np.integer):
-        raise ValueError(f"expected integer targets, received {targets.dtype}; encode_labels makes integers of labels")
+        raise ValueError(
+            f"expected integer targets, received {targets.dtype}; encode_labels makes integers of labels"
+        )
     if targets.size and not (targets.min() >= 0 and targets.max() < n_classes):
-        raise ValueError(f"expected targets in 0..{n_classes - 1}, received {targets.min()}..{targets.max()}")
+        raise ValueError(
+            f"expected targets in 0..{n_classes - 1}, received {targets.min()}..{targets.max()}"
+        )
     return np.eye(n_classes, dtype=dtype)[targets]
 
 # %% ../nbs/01_scaling.ipynb #44949cbc
@@ -295,7 +350,9 @@ def steps_per_epoch(
 ) -> int:
     "How many batches, and so how many weight updates, one pass over the data has."
     if n < 1 or batch_size < 1:
-        raise ValueError(f"expected n and batch_size of 1 or more, received n={n}, batch_size={batch_size}")
+        raise ValueError(
+            f"expected n and batch_size of 1 or more, received n={n}, batch_size={batch_size}"
+        )
     return n // batch_size if drop_last else -(-n // batch_size)
 
 # %% ../nbs/01_scaling.ipynb #b744032c
@@ -304,12 +361,15 @@ def batches(
     batch_size: int = 32,  # rows in a batch; the last one may have fewer
     shuffle: bool = True,  # a new order for each epoch
     drop_last: bool = False,  # leave out the last batch when it is smaller
-    seed: int | np.random.Generator = 0,  # a number: the same order each time; a generator: the next order
+    seed: int
+    | np.random.Generator = 0,  # a number: the same order each time; a generator: the next order
 ) -> Iterator[tuple[np.ndarray, ...]]:
     "One epoch of mini-batches: a tuple with the same rows of each array."
     lengths = {len(array) for array in arrays}
     if len(lengths) != 1:
-        raise ValueError(f"expected arrays of one length, received lengths {[len(array) for array in arrays]}")
+        raise ValueError(
+            f"expected arrays of one length, received lengths {[len(array) for array in arrays]}"
+        )
     n = lengths.pop()
     steps = steps_per_epoch(n, batch_size, drop_last)
     order = np.random.default_rng(seed).permutation(n) if shuffle else np.arange(n)
@@ -325,13 +385,16 @@ def _check_rates(
     if not lr >= 0:
         raise ValueError(f"expected a learning rate of 0 or more, received lr={lr}")
     if not all(0 <= share < 1 for share in shares):
-        raise ValueError(f"expected momentum and betas of at least 0 and below 1, received {shares}")
+        raise ValueError(
+            f"expected momentum and betas of at least 0 and below 1, received {shares}"
+        )
 
 # %% ../nbs/01_scaling.ipynb #6471efb0
 def sgd(
     w: np.ndarray,  # weights, any shape
     gradient: np.ndarray,  # gradient of the loss with respect to `w`
-    velocity: np.ndarray | None = None,  # what the last call returned; None at the first step
+    velocity: np.ndarray
+    | None = None,  # what the last call returned; None at the first step
     *,
     lr: float = 0.01,  # learning rate
     momentum: float = 0.0,  # share of the old velocity that is kept, 0 <= momentum < 1
@@ -340,7 +403,9 @@ def sgd(
     "One step of stochastic gradient descent: new weights and velocity, in PyTorch's form: the learning rate multiplies the velocity."
     _check_rates(lr, momentum)
     if nesterov and momentum == 0:
-        raise ValueError("expected a momentum above 0 for nesterov=True, received momentum=0")
+        raise ValueError(
+            "expected a momentum above 0 for nesterov=True, received momentum=0"
+        )
     velocity = gradient if velocity is None else momentum * velocity + gradient
     step = gradient + momentum * velocity if nesterov else velocity
     return w - lr * step, velocity
@@ -349,7 +414,8 @@ def sgd(
 def adam(
     w: np.ndarray,  # weights, any shape
     gradient: np.ndarray,  # gradient of the loss with respect to `w`
-    state: tuple | None = None,  # what the last call returned, (t, mean, mean of squares); None at the first step
+    state: tuple
+    | None = None,  # what the last call returned, (t, mean, mean of squares); None at the first step
     *,
     lr: float = 0.001,  # learning rate
     betas: tuple[float, float] = (0.9, 0.999),  # share of the old means that is kept
@@ -386,7 +452,9 @@ def _batch_statistics(
 ) -> tuple[np.ndarray, np.ndarray]:
     "Mean and variance (over count) of each channel, (c,)."
     if x.size <= x.shape[1]:
-        raise ValueError(f"expected more than one value for each channel in training, received shape {x.shape}")
+        raise ValueError(
+            f"expected more than one value for each channel in training, received shape {x.shape}"
+        )
     axes = (0, *range(2, x.ndim))
     return x.mean(axes), x.var(axes)
 
@@ -406,9 +474,13 @@ def batch_norm(
     "Batch normalisation, forward: result, running mean, running variance (Ioffe and Szegedy, 2015)."
     c = len(gamma)
     if x.ndim not in (2, 4) or x.shape[1] != c:
-        raise ValueError(f"expected x of shape (n, {c}, h, w) or (n, {c}), received {x.shape}")
+        raise ValueError(
+            f"expected x of shape (n, {c}, h, w) or (n, {c}), received {x.shape}"
+        )
     if any(np.shape(v) != (c,) for v in (gamma, beta, running_mean, running_var)):
-        raise ValueError(f"expected gamma, beta and running statistics of shape ({c},), received another shape")
+        raise ValueError(
+            f"expected gamma, beta and running statistics of shape ({c},), received another shape"
+        )
     mean, var = running_mean, running_var
     if training:
         mean, var = _batch_statistics(x)
@@ -416,5 +488,7 @@ def batch_norm(
         recorded = var * count / (count - 1) if unbiased else var
         running_mean = (1 - momentum) * running_mean + momentum * mean
         running_var = (1 - momentum) * running_var + momentum * recorded
-    mean, var, gamma, beta = (np.reshape(v, (1, -1) + (1,) * (x.ndim - 2)) for v in (mean, var, gamma, beta))
+    mean, var, gamma, beta = (
+        np.reshape(v, (1, -1) + (1,) * (x.ndim - 2)) for v in (mean, var, gamma, beta)
+    )
     return gamma * (x - mean) / np.sqrt(var + eps) + beta, running_mean, running_var

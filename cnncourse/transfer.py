@@ -42,7 +42,9 @@ BACKBONE = Network(
     (3, 32, 32),
     [
         layer
-        for n, (channels, stride) in enumerate([(24, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1)], 1)
+        for n, (channels, stride) in enumerate(
+            [(24, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1)], 1
+        )
         for layer in (
             (f"block{n}.conv", Conv(channels, 3, stride, padding=1, bias=False)),
             (f"block{n}.norm", BatchNorm()),
@@ -55,8 +57,16 @@ BACKBONE = Network(
 # %% ../nbs/06_transfer.ipynb #03ae21fc
 SCALES = {  # what published weights expect: order of the colours, then (x - mean) / std with x from 0 to 1
     "unit": ("rgb", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-    "torch": ("rgb", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),  # torchvision's documentation
-    "keras": ("bgr", (103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3),  # keras.applications, mode "caffe"
+    "torch": (
+        "rgb",
+        (0.485, 0.456, 0.406),
+        (0.229, 0.224, 0.225),
+    ),  # torchvision's documentation
+    "keras": (
+        "bgr",
+        (103.939 / 255, 116.779 / 255, 123.68 / 255),
+        (1 / 255,) * 3,
+    ),  # keras.applications, mode "caffe"
 }
 
 
@@ -67,26 +77,34 @@ class Published(Network):
     scale: str = "unit"  # one of `SCALES`
 
 
-def _scale_of(net, scale: str | None = None) -> str:  # what is asked for, or what the network's weights expect
+def _scale_of(
+    net, scale: str | None = None
+) -> str:  # what is asked for, or what the network's weights expect
     scale = getattr(net, "scale", "unit") if scale is None else scale
     if scale not in SCALES:
         raise ValueError(f"scale should be one of {', '.join(SCALES)}, not {scale!r}")
     return scale
 
 
-def _like(net: Network, other: Network) -> Network:  # `net`, for pictures in the scale of `other`
+def _like(
+    net: Network, other: Network
+) -> Network:  # `net`, for pictures in the scale of `other`
     if (scale := _scale_of(other)) == "unit":
         return net
     return Published(net.name, net.input_shape, net.nodes, net.outputs, scale)
 
 # %% ../nbs/06_transfer.ipynb #adeaeb1d
-def _to_scale(x: np.ndarray, scale: str) -> np.ndarray:  # pictures (n, 3, h, w) from 0 to 1, as the weights expect them
+def _to_scale(
+    x: np.ndarray, scale: str
+) -> np.ndarray:  # pictures (n, 3, h, w) from 0 to 1, as the weights expect them
     order, mean, std = SCALES[scale]
     x = x[:, ::-1] if order == "bgr" else x
     return (x - np.float32(mean)[:, None, None]) / np.float32(std)[:, None, None]
 
 
-def _from_scale(x: np.ndarray, scale: str) -> np.ndarray:  # and back; `ValueError` if that is not from 0 to 1
+def _from_scale(
+    x: np.ndarray, scale: str
+) -> np.ndarray:  # and back; `ValueError` if that is not from 0 to 1
     order, mean, std = SCALES[scale]
     x = x * np.float32(std)[:, None, None] + np.float32(mean)[:, None, None]
     if x.size and not (x.min() >= -1e-4 and x.max() <= 1 + 1e-4):
@@ -99,12 +117,15 @@ def _from_scale(x: np.ndarray, scale: str) -> np.ndarray:  # and back; `ValueErr
 def prepare_images(
     x,  # pictures (n, c, h, w), grey or colour; uint8 from 0 to 255, or floats from 0 to 1
     net: Network,  # what they are for
-    scale: str | None = None,  # "unit", "torch" or "keras"; None: what its weights expect
+    scale: str
+    | None = None,  # "unit", "torch" or "keras"; None: what its weights expect
 ) -> np.ndarray:  # (n, 3, height, width) as the network takes them, float32
     "Pictures in the size, the colours and the range that a pretrained network knows."
     x = np.asarray(x)
     if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(f"pictures (n, c, h, w) with 1 or 3 channels are needed; got shape {x.shape}")
+        raise ValueError(
+            f"pictures (n, c, h, w) with 1 or 3 channels are needed; got shape {x.shape}"
+        )
     scale = _scale_of(net, scale)
     x = to_size(check_unit(x), net.input_shape[1:])  # cut to shape, as a folder is read
     x = x.astype(np.float32) / np.float32(255 if x.dtype == np.uint8 else 1)
@@ -125,11 +146,21 @@ def source_photographs():  # {name: Pillow image in RGB}
 
     left_out = ("astronaut", "camera", "brick", "grass", "gravel")
     names = [name for name in datasets.photograph_names() if name not in left_out]
-    found = {name: np.moveaxis(datasets.photograph(name), 0, -1).squeeze() for name in names}
+    found = {
+        name: np.moveaxis(datasets.photograph(name), 0, -1).squeeze() for name in names
+    }
     samples = load_sample_images()
-    found |= {Path(name).stem: array for name, array in zip(samples.filenames, samples.images, strict=True)}
-    images = {name: Image.fromarray(array).convert("RGB") for name, array in found.items()}
-    return {name: image.reduce(2) if max(image.size) > 800 else image for name, image in images.items()}
+    found |= {
+        Path(name).stem: array
+        for name, array in zip(samples.filenames, samples.images, strict=True)
+    }
+    images = {
+        name: Image.fromarray(array).convert("RGB") for name, array in found.items()
+    }
+    return {
+        name: image.reduce(2) if max(image.size) > 800 else image
+        for name, image in images.items()
+    }
 
 
 def places(
@@ -141,7 +172,9 @@ def places(
     for name, image in images.items():
         columns, rows = (max(1, round(n / side)) for n in image.size)
         w, h = image.width / columns, image.height / rows
-        cells = [(column * w, row * h) for row in range(rows) for column in range(columns)]
+        cells = [
+            (column * w, row * h) for row in range(rows) for column in range(columns)
+        ]
         found += [Place(name, (x, y, x + w, y + h)) for x, y in cells]
     return found
 
@@ -152,18 +185,27 @@ def crops(
     per_place: int,  # how many of each place
     seed: int = 0,
     size: int = 40,  # height and width in pixels
-) -> tuple[np.ndarray, np.ndarray]:  # (n, 3, size, size), uint8; number of the place (n,)
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # (n, 3, size, size), uint8; number of the place (n,)
     "Random squares from each place, small and large ones, all scaled to one size."
     from PIL import Image
 
-    rng, x = np.random.default_rng(seed), np.empty((len(where) * per_place, 3, size, size), np.uint8)
+    rng, x = (
+        np.random.default_rng(seed),
+        np.empty((len(where) * per_place, 3, size, size), np.uint8),
+    )
     y = np.repeat(np.arange(len(where)), per_place)
     for k, place in enumerate(y):
         name, (left, top, right, bottom) = where[place]
         widest = min(right - left, bottom - top)
         side = np.exp(rng.uniform(np.log(min(36, widest)), np.log(widest)))
         at = rng.uniform(left, right - side), rng.uniform(top, bottom - side)
-        square = images[name].resize((size, size), Image.Resampling.BILINEAR, box=(*at, at[0] + side, at[1] + side))
+        square = images[name].resize(
+            (size, size),
+            Image.Resampling.BILINEAR,
+            box=(*at, at[0] + side, at[1] + side),
+        )
         x[k] = np.moveaxis(np.asarray(square), -1, 0)
     return x, y
 
@@ -181,8 +223,13 @@ def vary(
     flipped, grey, negative = (rng.random(n) < share for share in (0.5, 0.5, 0.15))
     x[flipped] = x[flipped, ..., ::-1]
     x[grey] = x[grey].mean(axis=1, keepdims=True)
-    mean, contrast = x.mean(axis=(1, 2, 3), keepdims=True), rng.uniform(0.5, 1.5, (n, 1, 1, 1))
-    tint = rng.normal(0, 0.08, (n, 3, 1, 1)) * ~grey[:, None, None, None] + rng.normal(0, 0.15, (n, 1, 1, 1))
+    mean, contrast = (
+        x.mean(axis=(1, 2, 3), keepdims=True),
+        rng.uniform(0.5, 1.5, (n, 1, 1, 1)),
+    )
+    tint = rng.normal(0, 0.08, (n, 3, 1, 1)) * ~grey[:, None, None, None] + rng.normal(
+        0, 0.15, (n, 1, 1, 1)
+    )
     x = (x - mean) * contrast + mean + tint
     x[negative] = 1 - x[negative]
     return np.clip(x + rng.normal(0, 0.02, x.shape), 0, 1).astype(np.float32)
@@ -202,7 +249,9 @@ class _Pictures:  # a data set for `training.fit`: held as bytes, handed out as 
 def pretraining_data(
     seed: int = 0,
     per_place: int = 60,  # squares of each place to train on
-) -> tuple[_Pictures, tuple[np.ndarray, np.ndarray], dict]:  # to train; x and y to validate; what it is made of
+) -> tuple[
+    _Pictures, tuple[np.ndarray, np.ndarray], dict
+]:  # to train; x and y to validate; what it is made of
     "Squares of photographs, labelled by place, and drawn shapes, labelled by shape."
     images = source_photographs()
     where, draws = places(images), np.random.SeedSequence(seed).generate_state(4)
@@ -210,9 +259,17 @@ def pretraining_data(
     for count, a, b in ((per_place, *draws[:2]), (max(1, per_place // 10), *draws[2:])):
         x, y = crops(images, where, count, int(a))
         drawn = datasets.shapes(16 * count, size=x.shape[-1], seed=int(b))
-        parts.append((np.concatenate([x, drawn.x]), np.concatenate([y, len(where) + drawn.y])))
+        parts.append(
+            (np.concatenate([x, drawn.x]), np.concatenate([y, len(where) + drawn.y]))
+        )
     (x, y), (x_val, y_val) = parts
-    about = {"photographs": list(images), "places": len(where), "shapes": 4, "pictures": len(x), "held out": len(x_val)}
+    about = {
+        "photographs": list(images),
+        "places": len(where),
+        "shapes": 4,
+        "pictures": len(x),
+        "held out": len(x_val),
+    }
     middle = x_val[:, :, 4:36, 4:36].astype(np.float32) / 255
     return _Pictures(x, y), (middle, y_val), about
 
@@ -259,7 +316,8 @@ For lessons. It is small and saw few things: for real work take published weight
 
 # %% ../nbs/06_transfer.ipynb #7bb562a9
 def pretrain(
-    folder: str | Path,  # where backbone.safetensors and backbone.md shall be, and meanwhile the checkpoint
+    folder: str
+    | Path,  # where backbone.safetensors and backbone.md shall be, and meanwhile the checkpoint
     *,
     seed: int = 0,  # of the data, the weights and the order
     epochs: int = 12,
@@ -270,10 +328,17 @@ def pretrain(
     import torch
 
     pictures, held_out, about = pretraining_data(seed, per_place)
-    net = networks.extend(BACKBONE, [("head.dense", Dense(about["places"] + about["shapes"]))])
+    net = networks.extend(
+        BACKBONE, [("head.dense", Dense(about["places"] + about["shapes"]))]
+    )
     model, folder = networks.to_torch(net, seed=seed), Path(folder)
     checkpoint = training.Checkpoint(folder / "pretrain.checkpoint")
-    settings = {"batch_size": 128, "lr": 4e-3, "weight_decay": 1e-2, "schedule": training.one_cycle()}
+    settings = {
+        "batch_size": 128,
+        "lr": 4e-3,
+        "weight_decay": 1e-2,
+        "schedule": training.one_cycle(),
+    }
     history = training.fit(
         model, pictures, epochs=epochs, seed=seed, augment=vary, validation=held_out, device="cpu",
         callbacks=[*callbacks, checkpoint], **settings,
@@ -286,23 +351,39 @@ def pretrain(
     }
     part = networks.to_torch(BACKBONE)
     borrow(part, networks.get_weights(model))
-    networks.save_weights(part, folder / "backbone.safetensors", seed=str(seed), epochs=str(epochs))
+    networks.save_weights(
+        part, folder / "backbone.safetensors", seed=str(seed), epochs=str(epochs)
+    )
     (folder / "backbone.md").write_text(_card(about), encoding="utf-8")
     checkpoint.path.unlink()
     return about
 
 # %% ../nbs/06_transfer.ipynb #af061235
-def backbone() -> tuple[Network, dict[str, np.ndarray]]:  # the description, and its weights
+def backbone() -> tuple[
+    Network, dict[str, np.ndarray]
+]:  # the description, and its weights
     "The course's own pretrained network: it needs no download; `cnncourse/weights/backbone.md` says what it saw."
-    return BACKBONE, networks.read_weights(files("cnncourse") / "weights" / "backbone.safetensors")
+    return BACKBONE, networks.read_weights(
+        files("cnncourse") / "weights" / "backbone.safetensors"
+    )
 
 # %% ../nbs/06_transfer.ipynb #56d284fe
-def _last_of(names: list[str], layer: str) -> str:  # the layer of that name, or the last one of the block of that name
+def _last_of(
+    names: list[str], layer: str
+) -> str:  # the layer of that name, or the last one of the block of that name
     inside = [name for name in names if name == layer or name.startswith(f"{layer}.")]
     if not inside:
-        blocks = {".".join(name.split(".")[:n]) for name in names for n in range(1, name.count(".") + 2)}
+        blocks = {
+            ".".join(name.split(".")[:n])
+            for name in names
+            for n in range(1, name.count(".") + 2)
+        }
         near = difflib.get_close_matches(str(layer), sorted(blocks), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names[:12])}"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"there are: {', '.join(names[:12])}"
+        )
         raise ValueError(f"no layer or block is called {layer!r}; {hint}")
     return inside[-1]
 
@@ -313,7 +394,11 @@ def _names(model) -> list[str]:  # of the layers, from input to output
     return [node.name for node in _network_of(model).nodes]
 
 
-def _ends(model) -> tuple[tuple[int, ...], int]:  # shape of a picture (c, h, w); how many numbers come out
+def _ends(
+    model,
+) -> tuple[
+    tuple[int, ...], int
+]:  # shape of a picture (c, h, w); how many numbers come out
     if _in_keras(model):
         *size, channels = model.input_shape[1:]
         return (channels, *size), model.output_shape[-1]
@@ -340,20 +425,35 @@ def _no_gradients(model):  # a context in which PyTorch keeps nothing for the wa
 def features(
     model,  # from `to_torch` or `to_keras`
     x,  # (n, c, h, w), float32, from `prepare_images`
-    layer: str | Iterable[str] = "pool",  # a layer, or a block: then its last layer; or several
+    layer: str
+    | Iterable[str] = "pool",  # a layer, or a block: then its last layer; or several
     *,
     maps: bool = False,  # whole maps (n, c, h, w) instead of the mean of each
     batch_size: int = 256,  # pictures computed at once
-) -> np.ndarray | dict[str, np.ndarray]:  # (n, features), float32; for several layers {layer: (n, features)}
+) -> (
+    np.ndarray | dict[str, np.ndarray]
+):  # (n, features), float32; for several layers {layer: (n, features)}
     "What a pretrained network sees in pictures: the values of one of its layers, in inference mode."
-    x, asked = np.asarray(x, np.float32), [layer] if isinstance(layer, str) else list(layer)
+    x, asked = (
+        np.asarray(x, np.float32),
+        [layer] if isinstance(layer, str) else list(layer),
+    )
     _check_pictures(model, x)
-    layers, found = {name: _last_of(_names(model), name) for name in asked}, {name: [] for name in asked}
+    layers, found = (
+        {name: _last_of(_names(model), name) for name in asked},
+        {name: [] for name in asked},
+    )
     for start in range(0, len(x), batch_size):
         with _no_gradients(model):
-            values = networks.activations(model, x[start : start + batch_size], layers.values())
+            values = networks.activations(
+                model, x[start : start + batch_size], layers.values()
+            )
         for name, last in layers.items():
-            found[name].append(values[last] if maps or values[last].ndim == 2 else values[last].mean(axis=(2, 3)))
+            found[name].append(
+                values[last]
+                if maps or values[last].ndim == 2
+                else values[last].mean(axis=(2, 3))
+            )
     joined = {name: np.concatenate(parts) for name, parts in found.items()}
     return joined[layer] if isinstance(layer, str) else joined
 
@@ -369,8 +469,12 @@ def linear_head(
     from sklearn.preprocessing import StandardScaler
 
     if len(x) != len(y) or len(np.unique(y)) < 2:
-        raise ValueError(f"a head needs examples of two classes or more; got {len(x)} with labels {np.unique(y)}")
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(x, y)
+        raise ValueError(
+            f"a head needs examples of two classes or more; got {len(x)} with labels {np.unique(y)}"
+        )
+    return make_pipeline(
+        StandardScaler(), LogisticRegression(C=strength, max_iter=1000)
+    ).fit(x, y)
 
 # %% ../nbs/06_transfer.ipynb #f23acf7b
 def take_per_class(
@@ -382,8 +486,12 @@ def take_per_class(
     rng, classes = np.random.default_rng(seed), np.unique(y)
     fewest = min((int((y == label).sum()) for label in classes), default=0)
     if not 1 <= count <= fewest:
-        raise ValueError(f"{count} examples of each class were asked for; the smallest class has {fewest}")
-    return np.concatenate([rng.permutation(np.flatnonzero(y == label))[:count] for label in classes])
+        raise ValueError(
+            f"{count} examples of each class were asked for; the smallest class has {fewest}"
+        )
+    return np.concatenate(
+        [rng.permutation(np.flatnonzero(y == label))[:count] for label in classes]
+    )
 
 
 def learning_curve(
@@ -393,39 +501,62 @@ def learning_curve(
     seeds: Iterable[int],  # each draws examples of its own
 ) -> np.ndarray:  # (seeds, counts)
     "How a result grows with the number of examples; the same seed means the same examples for every method."
-    return np.array([[score(take_per_class(y, count, seed), seed) for count in counts] for seed in seeds])
+    return np.array(
+        [
+            [score(take_per_class(y, count, seed), seed) for count in counts]
+            for seed in seeds
+        ]
+    )
 
 # %% ../nbs/06_transfer.ipynb #5e51a15f
 def with_head(
     net: Network,
     n_classes: int,
-    cut: str | None = None,  # the last layer or block to keep; None: all but a dense layer at the end
+    cut: str
+    | None = None,  # the last layer or block to keep; None: all but a dense layer at the end
 ) -> Network:
     "The lower part of a network with a new head: the mean of each map, if there are maps, and one dense layer."
     if cut is None:
         layers = {node.name: node.layer for node in net.nodes}
-        ends = [name for name, layer in layers.items() if layer != Activation("softmax")]
-        cut = net[ends[-1]].inputs[0] if isinstance(layers[ends[-1]], Dense) else ends[-1]
+        ends = [
+            name for name, layer in layers.items() if layer != Activation("softmax")
+        ]
+        cut = (
+            net[ends[-1]].inputs[0] if isinstance(layers[ends[-1]], Dense) else ends[-1]
+        )
     part = networks.cut(net, _last_of([node.name for node in net.nodes], cut))
-    pool = [("head.pool", GlobalAvgPool())] if len(part.shapes[part.outputs[0]]) == 3 else []
+    pool = (
+        [("head.pool", GlobalAvgPool())]
+        if len(part.shapes[part.outputs[0]]) == 3
+        else []
+    )
     return _like(networks.extend(part, [*pool, ("head.dense", Dense(n_classes))]), net)
 
 # %% ../nbs/06_transfer.ipynb #13a503ed
-def _up_to(model, layer: str | None) -> set[str]:  # names of a layer and of all it depends on; None: all but the head
+def _up_to(
+    model, layer: str | None
+) -> set[str]:  # names of a layer and of all it depends on; None: all but the head
     names = _names(model)
     if layer is None:
         if not any(name.startswith("head.") for name in names):
-            raise ValueError("this network has no new head: make one by with_head, or say until which layer to freeze")
+            raise ValueError(
+                "this network has no new head: make one by with_head, or say until which layer to freeze"
+            )
         return {name for name in names if not name.startswith("head.")}
     last = _last_of(names, layer)
     if _in_keras(model):
         import keras
 
-        return {layer.name for layer in keras.Model(model.inputs, model.get_layer(last).output).layers}
+        return {
+            layer.name
+            for layer in keras.Model(model.inputs, model.get_layer(last).output).layers
+        }
     return {node.name for node in networks.cut(_network_of(model), last).nodes}
 
 # %% ../nbs/06_transfer.ipynb #0864b3a7
-def _as_in_use(module, inputs):  # before a frozen batch normalisation computes: never the statistics of the batch
+def _as_in_use(
+    module, inputs
+):  # before a frozen batch normalisation computes: never the statistics of the batch
     module.eval()
 
 
@@ -447,18 +578,26 @@ def _freeze_torch(model, frozen: set[str], norms: bool):
 
 
 def _freeze_keras(model, frozen: set[str], norms: bool):
-    for layer in model.layers:  # Keras: a batch normalisation that is not trainable keeps its statistics
-        layer.trainable = not (layer.name in frozen or (norms and type(layer).__name__ == "BatchNormalization"))
+    for layer in (
+        model.layers
+    ):  # Keras: a batch normalisation that is not trainable keeps its statistics
+        layer.trainable = not (
+            layer.name in frozen
+            or (norms and type(layer).__name__ == "BatchNormalization")
+        )
 
 # %% ../nbs/06_transfer.ipynb #8cdbbc63
 def freeze(
     model,  # from `to_torch` or `to_keras`
-    until: str | None = None,  # the last layer or block that shall not learn; None: all but the new head
+    until: str
+    | None = None,  # the last layer or block that shall not learn; None: all but the new head
     *,
     norms: bool = False,  # also every batch normalisation after it
 ) -> int:  # how many numbers still learn
     "Freeze the layers up to one and let all others learn; a frozen batch normalisation keeps its running statistics."
-    (_freeze_keras if _in_keras(model) else _freeze_torch)(model, _up_to(model, until), norms)
+    (_freeze_keras if _in_keras(model) else _freeze_torch)(
+        model, _up_to(model, until), norms
+    )
     return _learning(model)
 
 
@@ -476,9 +615,14 @@ def _learning(model) -> int:
     return sum(prod(shape) for shape, learns in _parameters(model).values() if learns)
 
 
-def _parameters(model) -> dict[str, tuple[tuple[int, ...], bool]]:  # {name: (shape, does it learn?)}
+def _parameters(
+    model,
+) -> dict[str, tuple[tuple[int, ...], bool]]:  # {name: (shape, does it learn?)}
     if not _in_keras(model):
-        return {name: (tuple(p.shape), p.requires_grad) for name, p in model.named_parameters()}
+        return {
+            name: (tuple(p.shape), p.requires_grad)
+            for name, p in model.named_parameters()
+        }
     learns = {id(v) for v in model.trainable_variables}
     found = {
         f"{layer.name}.{v.name}": v
@@ -495,17 +639,30 @@ def layer_rates(
     last: float,  # learning rate of the last layer
 ) -> dict[str, float]:  # {layer: learning rate}, for `training.fit` and `fine_tune`
     "A learning rate for each layer, growing by the same factor from layer to layer (Howard and Ruder 2018, section 3.2)."
-    layers = [node.name for node in net.nodes if node.layer.weights(*net.inputs_of(node))]
-    return dict(zip(layers, np.geomspace(first, last, len(layers)).tolist(), strict=True))
+    layers = [
+        node.name for node in net.nodes if node.layer.weights(*net.inputs_of(node))
+    ]
+    return dict(
+        zip(layers, np.geomspace(first, last, len(layers)).tolist(), strict=True)
+    )
 
 
-def _rates(model, lr):  # without the layers that are frozen, which `training` does not know
+def _rates(
+    model, lr
+):  # without the layers that are frozen, which `training` does not know
     if not isinstance(lr, dict):
         return lr
     known = _parameters(model)
     learns = {name for name, (_, on) in known.items() if on}
-    inside = {prefix: [n for n in known if prefix == "" or f"{n}.".startswith(f"{prefix}.")] for prefix in lr}
-    return {prefix: lr[prefix] for prefix, names in inside.items() if not names or learns & set(names)}
+    inside = {
+        prefix: [n for n in known if prefix == "" or f"{n}.".startswith(f"{prefix}.")]
+        for prefix in lr
+    }
+    return {
+        prefix: lr[prefix]
+        for prefix, names in inside.items()
+        if not names or learns & set(names)
+    }
 
 # %% ../nbs/06_transfer.ipynb #d57f46d2
 def fine_tune(
@@ -515,11 +672,16 @@ def fine_tune(
     *,
     head_epochs: int = 10,  # phase 1: only the head learns
     epochs: int = 10,  # phase 2: all layers after `until` learn; 0: no second phase
-    until: str | None = None,  # the last layer or block that stays frozen; None: none does
+    until: str
+    | None = None,  # the last layer or block that stays frozen; None: none does
     head_lr: float = 1e-2,  # learning rate of phase 1
-    lr: float | dict[str, float] = 1e-4,  # learning rate of phase 2, or one for each layer, as of `layer_rates`
+    lr: float
+    | dict[
+        str, float
+    ] = 1e-4,  # learning rate of phase 2, or one for each layer, as of `layer_rates`
     norms: bool = True,  # batch normalisations stay frozen in phase 2 too
-    scale: str | None = None,  # of `x`; None: that of the weights, which PyTorch models know
+    scale: str
+    | None = None,  # of `x`; None: that of the weights, which PyTorch models know
     **options,  # as for `training.fit`; `augment` sees pictures from 0 to 1, whatever the scale
 ) -> training.History:  # both phases, one after the other
     "The recipe in two phases: first the new head alone, then more of the network at a small learning rate."
@@ -531,38 +693,62 @@ def fine_tune(
     history = training.History()
     if head_epochs:
         freeze(model)
-        _add(history, "head", fit(model, x, y, epochs=head_epochs, lr=head_lr, **options))
+        _add(
+            history, "head", fit(model, x, y, epochs=head_epochs, lr=head_lr, **options)
+        )
     if epochs:
-        unfreeze(model, norms=not norms) if until is None else freeze(model, until, norms=norms)
-        _add(history, "fine", fit(model, x, y, epochs=epochs, lr=_rates(model, lr), **options))
+        unfreeze(model, norms=not norms) if until is None else freeze(
+            model, until, norms=norms
+        )
+        _add(
+            history,
+            "fine",
+            fit(model, x, y, epochs=epochs, lr=_rates(model, lr), **options),
+        )
     return history
 
 
 def _add(history: training.History, phase: str, more: training.History):
     done = len(history)
-    history.epochs += [{**row, "epoch": done + row["epoch"], "phase": phase} for row in more.epochs]
+    history.epochs += [
+        {**row, "epoch": done + row["epoch"], "phase": phase} for row in more.epochs
+    ]
 
 # %% ../nbs/06_transfer.ipynb #1fab2dca
 def _on_pictures(augment: Callable, scale: str) -> Callable:
     "An augmentation of pictures from 0 to 1, for pictures that are scaled already."
     if scale == "unit":
         return augment
-    return lambda x, rng: _to_scale(np.asarray(augment(_from_scale(x, scale), rng)), scale)
+    return lambda x, rng: _to_scale(
+        np.asarray(augment(_from_scale(x, scale), rng)), scale
+    )
 
 
 def _check_task(model, x: np.ndarray, y, options: dict) -> np.ndarray:  # the labels
     _check_pictures(model, x)
     classes = _ends(model)[1]
-    y = class_labels(y, classes, shape=len(x), because=f"for the network has {classes} outputs")
+    y = class_labels(
+        y, classes, shape=len(x), because=f"for the network has {classes} outputs"
+    )
     present = np.unique(y)
     if len(present) < classes:
-        raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")
-    if any(isinstance(callback, training.Checkpoint) for callback in options.get("callbacks", ())):
-        raise ValueError("a Checkpoint holds one training, and fine_tune makes two: call training.fit for each phase")
+        raise ValueError(
+            f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}"
+        )
+    if any(
+        isinstance(callback, training.Checkpoint)
+        for callback in options.get("callbacks", ())
+    ):
+        raise ValueError(
+            "a Checkpoint holds one training, and fine_tune makes two: call training.fit for each phase"
+        )
     return y
 
 # %% ../nbs/06_transfer.ipynb #659bd6df
-_TORCH, _KERAS = "https://download.pytorch.org/models/", "https://storage.googleapis.com/tensorflow/keras-applications/"
+_TORCH, _KERAS = (
+    "https://download.pytorch.org/models/",
+    "https://storage.googleapis.com/tensorflow/keras-applications/",
+)
 PUBLISHED = {  # (network, whose file): address and checksum, SHA-256 of PyTorch's files and MD5 of Keras's, as each publishes
     ("vgg16", "torch"): (f"{_TORCH}vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
     ("resnet50", "torch"): (f"{_TORCH}resnet50-0676ba61.pth", "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"),
@@ -579,23 +765,36 @@ def published_network(
     "The network that a published file of weights belongs to."
     if (name, framework) not in PUBLISHED:
         known = ", ".join(f"{n} for {f}" for n, f in PUBLISHED)
-        raise ValueError(f"no published weights of {name!r} for {framework!r} are known; there are: {known}")
+        raise ValueError(
+            f"no published weights of {name!r} for {framework!r} are known; there are: {known}"
+        )
     if name == "vgg16":
         net = architectures.vgg16(**options)
     else:
-        net = architectures.resnet50(variant="1.5" if framework == "torch" else "2015", **options)
+        net = architectures.resnet50(
+            variant="1.5" if framework == "torch" else "2015", **options
+        )
     keras_nodes = name == "resnet50" and framework == "keras"
-    nodes = [node._replace(layer=_as_in_keras(node.layer)) if keras_nodes else node for node in net.nodes]
+    nodes = [
+        node._replace(layer=_as_in_keras(node.layer)) if keras_nodes else node
+        for node in net.nodes
+    ]
     return Published(net.name, net.input_shape, nodes, net.outputs, scale=framework)
 
 
-def _as_in_keras(layer: networks.Layer) -> networks.Layer:  # keras.applications.ResNet50 has biases and its own eps
+def _as_in_keras(
+    layer: networks.Layer,
+) -> networks.Layer:  # keras.applications.ResNet50 has biases and its own eps
     if isinstance(layer, BatchNorm):
         return replace(layer, eps=1.001e-5)
     return replace(layer, bias=True) if isinstance(layer, Conv) else layer
 
 # %% ../nbs/06_transfer.ipynb #f5df9952
-def _read_torch(path: Path) -> dict[str, np.ndarray]:  # a state dict saved by `torch.save`; runs no code of the file
+def _read_torch(
+    path: Path,
+) -> dict[
+    str, np.ndarray
+]:  # a state dict saved by `torch.save`; runs no code of the file
     import pickle
 
     import torch
@@ -603,49 +802,80 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:  # a state dict saved by `
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {
-            name: value.float().numpy() for name, value in state.items() if not name.endswith("num_batches_tracked")
+            name: value.float().numpy()
+            for name, value in state.items()
+            if not name.endswith("num_batches_tracked")
         }
     except (pickle.UnpicklingError, RuntimeError, AttributeError, EOFError) as error:
-        raise ValueError(f"{path} holds no weights as PyTorch saves them ({str(error).splitlines()[0]})") from None
+        raise ValueError(
+            f"{path} holds no weights as PyTorch saves them ({str(error).splitlines()[0]})"
+        ) from None
 
 
-_KERAS_PART = re.compile(r"(kernel|_W|gamma|bias|_b|beta|moving_mean|moving_variance)(?:_\d+)?(?::0)?$")
-_PARTS = {"kernel": "weight", "_W": "weight", "gamma": "weight", "bias": "bias", "_b": "bias", "beta": "bias"}
+_KERAS_PART = re.compile(
+    r"(kernel|_W|gamma|bias|_b|beta|moving_mean|moving_variance)(?:_\d+)?(?::0)?$"
+)
+_PARTS = {
+    "kernel": "weight",
+    "_W": "weight",
+    "gamma": "weight",
+    "bias": "bias",
+    "_b": "bias",
+    "beta": "bias",
+}
 _PARTS |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 
 # %% ../nbs/06_transfer.ipynb #7b554548
-def _read_keras(path: Path) -> dict[str, dict[str, np.ndarray]]:  # {layer: {part: array}}, in PyTorch's layout
+def _read_keras(
+    path: Path,
+) -> dict[str, dict[str, np.ndarray]]:  # {layer: {part: array}}, in PyTorch's layout
     import h5py
 
     try:
         with h5py.File(path) as file:
             root, layers = file.get("model_weights", file), {}
             for layer in map(_text, root.attrs["layer_names"]):
-                arrays = {w: np.array(root[layer][w]) for w in map(_text, root[layer].attrs["weight_names"])}
-                parts = {_PARTS[_KERAS_PART.search(w)[1]]: _torch_layout(array) for w, array in arrays.items()}
+                arrays = {
+                    w: np.array(root[layer][w])
+                    for w in map(_text, root[layer].attrs["weight_names"])
+                }
+                parts = {
+                    _PARTS[_KERAS_PART.search(w)[1]]: _torch_layout(array)
+                    for w, array in arrays.items()
+                }
                 layers |= {layer: parts} if parts else {}
             return layers
     except (OSError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no weights as Keras published them ({error})") from None
+        raise ValueError(
+            f"{path} holds no weights as Keras published them ({error})"
+        ) from None
 
 
 def _text(name) -> str:  # HDF5 gives bytes or text
     return name.decode() if isinstance(name, bytes) else str(name)
 
 
-def _torch_layout(array: np.ndarray) -> np.ndarray:  # kernels (h, w, in, out) and (in, out) become (out, in, …)
+def _torch_layout(
+    array: np.ndarray,
+) -> np.ndarray:  # kernels (h, w, in, out) and (in, out) become (out, in, …)
     return array.transpose({1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}[array.ndim])
 
 # %% ../nbs/06_transfer.ipynb #385ce417
-def _keras_layer(name: str) -> str:  # the layer of keras.applications.ResNet50 for a layer of ours
-    if found := re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.(\d))", name):
+def _keras_layer(
+    name: str,
+) -> str:  # the layer of keras.applications.ResNet50 for a layer of ours
+    if found := re.fullmatch(
+        r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|downsample\.(\d))", name
+    ):
         stage, block, kind, number, skip = found.groups()
         part = f"{number}_{kind}" if kind else ("0_conv", "0_bn")[int(skip)]
         return f"conv{int(stage) + 1}_block{int(block) + 1}_{part}"
     return {"conv1": "conv1_conv", "bn1": "conv1_bn"}[name]
 
 
-def _named_as_ours(layers: dict[str, dict[str, np.ndarray]], net: Network) -> dict[str, np.ndarray]:
+def _named_as_ours(
+    layers: dict[str, dict[str, np.ndarray]], net: Network
+) -> dict[str, np.ndarray]:
     "Keras's arrays under our names: dense layers by their order, VGG's convolutions too, ResNet's by their names."
     dense = [name for name, parts in layers.items() if parts["weight"].ndim == 2]
     convs = [name for name, parts in layers.items() if parts["weight"].ndim == 4]
@@ -662,7 +892,9 @@ def _named_as_ours(layers: dict[str, dict[str, np.ndarray]], net: Network) -> di
     return found
 
 
-def _channels_first(weight: np.ndarray, net: Network, node: networks.Node) -> np.ndarray:
+def _channels_first(
+    weight: np.ndarray, net: Network, node: networks.Node
+) -> np.ndarray:
     "A dense layer after flattening reads row by row in Keras, and channel by channel here."
     before = net[node.inputs[0]] if node.inputs[0] != "input" else None
     if before is None or not isinstance(before.layer, Flatten):
@@ -678,13 +910,25 @@ def read_published(
     "The weights in a published file; `ValueError` if they are another network's."
     path = Path(path)
     if path.suffix not in (".pth", ".h5"):
-        raise ValueError(f"a file of PyTorch's (.pth) or of Keras's (.h5) is needed; got {path.name}")
+        raise ValueError(
+            f"a file of PyTorch's (.pth) or of Keras's (.h5) is needed; got {path.name}"
+        )
     try:
-        weights = _read_torch(path) if path.suffix == ".pth" else _named_as_ours(_read_keras(path), net)
+        weights = (
+            _read_torch(path)
+            if path.suffix == ".pth"
+            else _named_as_ours(_read_keras(path), net)
+        )
     except (IndexError, KeyError) as error:
-        raise ValueError(f"{path} does not hold the layers of {net.name} ({error})") from None
+        raise ValueError(
+            f"{path} does not hold the layers of {net.name} ({error})"
+        ) from None
     wanted = networks.weight_shapes(net)
-    wrong = [name for name in wanted | weights if np.shape(weights.get(name)) != wanted.get(name)]
+    wrong = [
+        name
+        for name in wanted | weights
+        if np.shape(weights.get(name)) != wanted.get(name)
+    ]
     if wrong:
         name = wrong[0]
         raise ValueError(
@@ -697,9 +941,12 @@ def published(
     name: str,  # "vgg16" or "resnet50"
     framework: str = "torch",  # whose file: "torch" or "keras"; the weights fit models of both
     *,
-    cache: str | Path | None = None,  # a folder to use instead of `datasets.cache_folder()`
+    cache: str
+    | Path
+    | None = None,  # a folder to use instead of `datasets.cache_folder()`
     progress: Callable | None = None,  # called with the bytes so far and in all
-    base_url: str | None = None,  # a mirror that holds the file; None: where it was published
+    base_url: str
+    | None = None,  # a mirror that holds the file; None: where it was published
 ) -> tuple[Network, dict[str, np.ndarray]]:  # the description, and its weights
     "A network trained on ImageNet, downloaded when it is not in the cache."
     net = published_network(name, framework)
@@ -708,7 +955,9 @@ def published(
     url = f"{base_url.rstrip('/')}/{file}" if base_url else url
     path = datasets.cache_folder(cache) / "weights" / file
     try:
-        datasets.fetch(url, path, checksum, title=f"{name} for {framework}", progress=progress)
+        datasets.fetch(
+            url, path, checksum, title=f"{name} for {framework}", progress=progress
+        )
     except datasets.DataError as error:
         text = f"{str(error).removesuffix('.')}, or use the offline backbone, which needs no download: transfer.backbone()."
         raise datasets.DataError(text) from None

@@ -16,7 +16,7 @@ from cnncourse import runs
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
-    **dict.fromkeys(["convolution", "curriculum", "files", "labels", "pictures"], ()),
+    **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
     **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
     "figures": ("files", "pictures"),
