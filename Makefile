@@ -1,5 +1,6 @@
 # make course   sets up, runs every notebook, builds the site in _docs/
 # make test     sets up, runs every check
+# make lab      opens your workbook in JupyterLab; make edit opens the sources
 # Each target sets up by itself; with nothing changed that costs nothing.
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BUILDING := .venv/building
 # A command of make's ends with make, even where make is killed and can pass nothing on: it knows whom to look for.
 RUN := @CNNCOURSE_PARENT=$$PPID exec $(BIN)/cnncourse
 
-.PHONY: course test setup lab serve bench lock export clean help
+.PHONY: course test setup lab edit serve bench lock export clean help
 
 course: setup
 	$(RUN) run
@@ -28,6 +29,9 @@ test: setup
 
 lab: setup
 	$(RUN) lab
+
+edit: setup
+	$(RUN) lab --edit
 
 serve: setup
 	$(RUN) run
@@ -75,4 +79,4 @@ clean:
 	rm -rf _run _docs _proc build dist *.egg-info
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile

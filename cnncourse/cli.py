@@ -33,7 +33,7 @@ from typing import Annotated
 
 import typer
 
-from . import files, runs
+from . import files, runs, workbook
 
 # %% ../nbs/api/cli.ipynb #24ade37c
 app = typer.Typer(
@@ -217,7 +217,8 @@ def free(port: int) -> bool:  # can a server on 127.0.0.1 have this port?
 
 # %% ../nbs/api/cli.ipynb #ae34fef8
 def _lab(root: Path, port: int, more: list[str]) -> list[str]:  # the call of JupyterLab
-    start = "/tree/nbs/index.ipynb" if (root / "nbs" / "index.ipynb").is_file() else ""
+    pages = (f"{workbook.START}.ipynb", "nbs/index.ipynb")
+    start = next((f"/tree/{page}" for page in pages if (root / page).is_file()), "")
     options = ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     options += [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab{start}", "--no-browser"]
     # no question at a signal; a kernel that does not answer is ended soon
@@ -242,6 +243,43 @@ def _open(runtime: Path, child):  # in the browser, once JupyterLab has written 
             return
         time.sleep(0.2)
 
+# %% ../nbs/api/cli.ipynb #297a4132
+@contextlib.contextmanager
+def _workbook(course: Path):  # up to date, and this command's own while it is open
+    from filelock import FileLock, Timeout
+
+    folder = course / "workbook"
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire()
+        workbook.refresh(course, folder, _say)
+    except Timeout:
+        _say("Your workbook is open in another JupyterLab: what is new comes the next time you start.")
+    except OSError as error:
+        raise runs.RunError(f"{error.filename or folder} cannot be written ({error.strerror or error}).") from None
+    try:
+        yield folder
+    finally:
+        lock.release()
+
+# %% ../nbs/api/cli.ipynb #b2301bf1
+def _serve_lab(course: Path, root: Path, port: int, more: list[str], browser: bool, teacher: bool):  # until Ctrl-C
+    command, runtime = _lab(root, port, more), supervisor.home() / "runtime"
+    if "--ServerApp.allow_root=True" in command:
+        _say("You are root here, as in most containers: JupyterLab is told that this is meant (--allow-root).")
+    # settings of the course: JupyterLab does not ask its makers for news, and shows teachers' tools to teachers only
+    settings = [course / ".jupyter" / "learner"] * (not teacher) + [course / ".jupyter"]
+    given = {"JUPYTER_CONFIG_PATH": os.pathsep.join(map(str, settings)), "JUPYTER_RUNTIME_DIR": str(runtime)}
+    child = supervisor.start(command, env=os.environ | given, cwd=root, stdin=subprocess.DEVNULL, death=signal.SIGTERM)
+    if browser:
+        threading.Thread(target=_open, args=(runtime, child), daemon=True).start()
+    try:
+        raise typer.Exit(child.wait())
+    except KeyboardInterrupt:
+        supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
+        raise
+
 # %% ../nbs/api/cli.ipynb #fcc42e4c
 @app.command(context_settings={"ignore_unknown_options": True})
 def lab(
@@ -254,27 +292,21 @@ def lab(
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8888,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = True,
+    edit: Annotated[bool, typer.Option("--edit", help="Open the sources of the course, not the workbook.")] = False,
 ):
-    "Open JupyterLab on the course, or on FOLDER: this machine only, with a token. Ctrl-C ends it."
+    "Open JupyterLab on your workbook, or on FOLDER: this machine only, with a token. Ctrl-C ends it."
     course, (folder, more) = runs.find_course(), _split(arguments or [])
-    root = course if folder is None else folder.resolve()
-    if not root.is_dir():
-        raise runs.UsageError(f"There is no folder {root}. To make one with the exercises: cnncourse release {folder}")
+    if edit and folder is not None:
+        raise runs.UsageError(f"--edit opens the sources of the course; without it, {folder} is opened.")
+    if folder is not None and not folder.is_dir():
+        raise runs.UsageError(
+            f"There is no folder {folder.resolve()}. To make one with the exercises: cnncourse release {folder}"
+        )
     if not free(port):
         raise runs.RunError(f"Port {port} is in use. Take another: cnncourse lab --port {port + 1}")
-    command, runtime = _lab(root, port, more), supervisor.home() / "runtime"
-    if "--ServerApp.allow_root=True" in command:
-        _say("You are root here, as in most containers: JupyterLab is told that this is meant (--allow-root).")
-    # settings of the course: JupyterLab does not ask its makers for news
-    given = {"JUPYTER_CONFIG_PATH": str(course / ".jupyter"), "JUPYTER_RUNTIME_DIR": str(runtime)}
-    child = supervisor.start(command, env=os.environ | given, cwd=root, stdin=subprocess.DEVNULL, death=signal.SIGTERM)
-    if browser:
-        threading.Thread(target=_open, args=(runtime, child), daemon=True).start()
-    try:
-        raise typer.Exit(child.wait())
-    except KeyboardInterrupt:
-        supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
-        raise
+    with contextlib.ExitStack() as held:
+        root = course if edit else (folder or held.enter_context(_workbook(course))).resolve()
+        _serve_lab(course, root, port, more, browser, teacher=edit)
 
 # %% ../nbs/api/cli.ipynb #6339a564
 _STATES = {"written": "written", "unchanged": "there already", "kept": "left as it is: it holds other work"}

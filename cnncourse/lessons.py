@@ -81,10 +81,10 @@ def kind_of(
     if "lesson" in tags:
         return "lesson"
     body = _tree(source).body
-    if {"export", "exporti", "exports"} & head.keys():
-        return "library"
     if "parameters" in tags or (body and all(isinstance(node, (ast.Import, ast.ImportFrom)) for node in body)):
         return "set-up"
+    if {"export", "exporti", "exports"} & head.keys():
+        return "library"
     if body and n_checks(source) and all(_is_check(node) or isinstance(node, ast.Assign) for node in body):
         return "check"
     if {"fig-cap", "fig-alt"} & head.keys():

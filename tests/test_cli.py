@@ -81,7 +81,7 @@ def test_lab_opens_on_this_machine_only_and_wants_its_token(tmp_path):
         # as root, too, as in most containers: nothing but the command itself allows it
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(COURSE)}
         lab = subprocess.Popen(
-            [COMMAND, "lab", "--no-browser", "--port", str(port)],
+            [COMMAND, "lab", "--edit", "--no-browser", "--port", str(port)],
             cwd=COURSE,
             env=environment,
             stdout=out,

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
     "runs": ("files", "supervisor"),
     "site": ("files", "supervisor", "runs"),
+    "workbook": ("files", "grading", "lessons", "runs"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
