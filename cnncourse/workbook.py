@@ -6,10 +6,12 @@
 __all__ = ['START', 'RECORD', 'learner_copy', 'first_page', 'pages', 'refresh']
 
 # %% ../nbs/api/workbook.ipynb #f3fc6e26
+import base64
 import copy
 import hashlib
 import json
 import os
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +43,14 @@ def _shown(outputs: list[dict]) -> list[dict]:  # without what needs a kernel th
         return not any("widget" in kind for kind in output.get("data", {}))
 
     return [output for output in copy.deepcopy(outputs) if keeps(output)]
+
+
+def _kernel() -> dict:  # as JupyterLab writes it, so that a page which was only opened is not marked as changed
+    mode = {"name": "ipython", "version": 3}
+    language = {"codemirror_mode": mode, "file_extension": ".py", "mimetype": "text/x-python", "name": "python"}
+    language |= {"nbconvert_exporter": "python", "pygments_lexer": "ipython3", "version": platform.python_version()}
+    spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return {"kernelspec": spec, "language_info": language}
 
 # %% ../nbs/api/workbook.ipynb #5430208c
 def _code_cell(
@@ -76,8 +86,7 @@ def learner_copy(
             cells.append(_markdown(cell["id"], _source(cell)))
         elif lessons.kind_of(_source(cell), cell["metadata"].get("tags", [])) != "hidden":
             cells += [_code_cell(cell, (outputs or {}).get(cell["id"], [])), *_caption(cell)]
-    kept = {name: notebook["metadata"][name] for name in ("kernelspec",) if name in notebook["metadata"]}
-    return {"cells": cells, "metadata": kept, "nbformat": 4, "nbformat_minor": 5}
+    return {"cells": cells, "metadata": _kernel(), "nbformat": 4, "nbformat_minor": 5}
 
 # %% ../nbs/api/workbook.ipynb #60a3e058
 START = "start"  # the page that the workbook opens on
@@ -87,6 +96,7 @@ def first_page(
     titles: dict[str, tuple[str, str]],  # of each lesson, by its name: its title and its sentence
     with_exercises: set[str],  # the lessons that have exercises
     with_pictures: bool,  # whether the pages bring the outputs of their last run
+    picture: bytes = b"",  # a JPEG
 ) -> dict:  # a notebook's JSON
     "The page that a workbook opens on."
     rows = [
@@ -100,17 +110,18 @@ def first_page(
     )
     text = (
         "# Convolutional networks\n\n"
-        "![A photograph of a cat, and three times the same cat as a grid of nine numbers sees it: its upright edges, "
-        "its level edges, its fine detail.](../assets/readme.jpg)\n\n"
+        '<img src="attachment:cat.jpg" width="400" alt="A photograph of a cat, and three times the same cat as a grid of '
+        'nine numbers sees it: its upright edges, its level edges, its fine detail.">\n\n'
         "Click a lesson. Run a cell with Shift and Enter, change a number, run it again. All that you save stays in this "
         f"folder and is yours.{pictures}\n\n{table}\n\n"
         "[What you will learn](curriculum.ipynb) · [Words in English and Korean (한국어)](glossary.ipynb)\n\n"
         "The next cell shows how far you are with the exercises."
     )
+    first = _markdown("start", text)
+    first["attachments"] = {"cat.jpg": {"image/jpeg": base64.b64encode(picture).decode()}}
     progress = {"cell_type": "code", "id": "progress", "metadata": {}, "outputs": [], "execution_count": None}
-    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-    cells = [_markdown("start", text), progress | {"source": "!cnncourse progress"}]
-    return {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    cells = [first, progress | {"source": "!cnncourse progress"}]
+    return {"cells": cells, "metadata": _kernel(), "nbformat": 4, "nbformat_minor": 5}
 
 # %% ../nbs/api/workbook.ipynb #631af8a6
 def _outputs(
@@ -155,7 +166,9 @@ def pages(
     for name in exercises & titles.keys():
         link = f"[To the exercises of this lesson](exercises/{name}.ipynb)"
         made[f"{name}.ipynb"]["cells"].append(_markdown("to-the-exercises", link))
-    return {f"{START}.ipynb": first_page(titles, exercises, n_pictures > 0)} | made
+    picture = course / "assets" / "readme.jpg"
+    shown = picture.read_bytes() if picture.is_file() else b""
+    return {f"{START}.ipynb": first_page(titles, exercises, n_pictures > 0, shown)} | made
 
 # %% ../nbs/api/workbook.ipynb #7ec3439d
 RECORD = ".workbook.json"  # in the workbook: what was written, by path

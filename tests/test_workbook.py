@@ -1,5 +1,6 @@
 """The learner's workbook: whole, without answers, and nothing of the learner's is lost."""
 
+import base64
 import copy
 import json
 import os
@@ -69,8 +70,9 @@ def test_no_solution_is_in_sight(made):
 
 def test_the_first_page_shows_a_picture_and_links_before_anything_runs(made):
     first = made["start.ipynb"]["cells"][0]
-    assert first["cell_type"] == "markdown" and "readme.jpg" in first["source"]
-    assert (COURSE / "assets/readme.jpg").is_file()
+    (picture,) = first["attachments"].values()
+    assert base64.b64decode(picture["image/jpeg"]) == (COURSE / "assets/readme.jpg").read_bytes()
+    assert first["cell_type"] == "markdown" and 'src="attachment:' in first["source"]
     for name in runs.notebooks(COURSE):
         if re.match(r"\d\d_", name):
             assert f"({name}.ipynb)" in first["source"] and f"(exercises/{name}.ipynb)" in first["source"]
