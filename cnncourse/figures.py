@@ -61,7 +61,7 @@ def as_seen_by(
         light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
     )
 
-# %% ../nbs/08_figures.ipynb #0cd071ab
+# %% ../nbs/08_figures.ipynb #e7f34774
 from cnncourse.grids import (
     as_picture,
     as_pictures,
