@@ -38,11 +38,7 @@ def _expect(right: bool, wanted: str, value) -> None:
 
 
 def _check_whole(name: str, value, least: int = 1, most: int = 100) -> None:
-    _expect(
-        _is_whole(value, least),
-        f"{name} must be a whole number of at least {least}",
-        value,
-    )
+    _expect(_is_whole(value, least), f"{name} must be a whole number of at least {least}", value)
     _expect(value <= most, f"{name} must be at most {most}", value)
 
 
@@ -97,11 +93,7 @@ def _check_titles(titles, count: int, what: str = "picture") -> list[str]:
 
 def _check_limits(limits):
     "Two numbers, the lower one first."
-    _expect(
-        limits is None or _is_pair(limits),
-        "limits must be (low, high) with low < high",
-        limits,
-    )
+    _expect(limits is None or _is_pair(limits), "limits must be (low, high) with low < high", limits)
     return limits
 
 # %% ../nbs/api/drawing.ipynb #0800328d
@@ -110,11 +102,7 @@ def _rgb(colour) -> tuple[float, float, float]:
     try:
         return to_rgb(colour)
     except (ValueError, TypeError):
-        _expect(
-            False,
-            "a colour must be one that Matplotlib knows, such as 'red' or '#0072B2'",
-            colour,
-        )
+        _expect(False, "a colour must be one that Matplotlib knows, such as 'red' or '#0072B2'", colour)
 
 
 def _plain(text) -> str:
@@ -142,12 +130,7 @@ def hangul() -> str:  # the name of a font family
     return font_manager.FontProperties(fname=file).get_name()
 
 # %% ../nbs/api/drawing.ipynb #36d675a3
-COLOURS = {
-    "blue": "#0072B2",
-    "orange": "#D55E00",
-    "green": "#009E73",
-    "purple": "#CC79A7",
-}
+COLOURS = {"blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "purple": "#CC79A7"}
 GREY = "#767676"  # for what is not data: reference lines, bands
 
 # %% ../nbs/api/drawing.ipynb #eab84d53
@@ -156,11 +139,7 @@ def linear_rgb(
 ) -> np.ndarray:  # (..., 3)
     "Amounts of red, green and blue light, from 0 to 1, of colours in sRGB (IEC 61966-2-1)."
     values = as_array(_rgb(colour) if isinstance(colour, str) else colour, "colours").astype(float)
-    _expect(
-        values.shape[-1:] == (3,),
-        "colours must be (..., 3), red, green and blue",
-        values.shape,
-    )
+    _expect(values.shape[-1:] == (3,), "colours must be (..., 3), red, green and blue", values.shape)
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -192,10 +171,7 @@ def style(
     sheet, ink, line = SHEETS[mode].values()
     return {
         **dict.fromkeys(["figure.facecolor", "axes.facecolor", "savefig.facecolor"], sheet),
-        **dict.fromkeys(
-            ["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"],
-            ink,
-        ),
+        **dict.fromkeys(["text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"], ink),
         **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color", "grid.color"], line),
         **dict.fromkeys(["axes.spines.top", "axes.spines.right", "legend.frameon"], False),
         "axes.prop_cycle": cycler(color=list(COLOURS.values())),
@@ -228,11 +204,7 @@ class Drawing:
         said, file = describe(self.figure), io.BytesIO()
         self.figure.savefig(file, format="png")
         picture = base64.b64encode(file.getvalue()).decode()
-        display(
-            {"image/png": picture, "text/plain": said},
-            metadata={"image/png": {"alt": said}},
-            raw=True,
-        )
+        display({"image/png": picture, "text/plain": said}, metadata={"image/png": {"alt": said}}, raw=True)
 
 # %% ../nbs/api/drawing.ipynb #bd853218
 _SAID: WeakKeyDictionary[Artist, str] = WeakKeyDictionary()  # what this module says about what it drew

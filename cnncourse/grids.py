@@ -38,11 +38,7 @@ from cnncourse.drawing import (
 # %% ../nbs/api/grids.ipynb #7a09033d
 def _check_order(order) -> None:
     known = ("channels_first", "channels_last")
-    _expect(
-        order is None or _is_one_of(order, known),
-        "order must be 'channels_first' or 'channels_last'",
-        order,
-    )
+    _expect(order is None or _is_one_of(order, known), "order must be 'channels_first' or 'channels_last'", order)
 
 
 def _check_form(form) -> None:
@@ -83,11 +79,7 @@ def as_pictures(
     "The pictures of a batch, one by one, as Matplotlib wants them."
     if not isinstance(images, (list, tuple)) or not len(images) or as_array(images[0], "images").ndim < 2:
         images = as_array(images, "images")
-        _expect(
-            images.ndim > 1,
-            "expected at least one picture, as a batch (n, c, h, w) or a list",
-            images.shape,
-        )
+        _expect(images.ndim > 1, "expected at least one picture, as a batch (n, c, h, w) or a list", images.shape)
         alone = images.ndim == 3 and images.shape[-1] in (3, 4) and min(images.shape[:2]) > 4
         images = images[None] if images.ndim == 2 or alone else images
     if not len(images) or not 2 <= np.ndim(images[0]) <= 3:
@@ -138,15 +130,8 @@ def _limits(greys: list[np.ndarray], signed: bool = False) -> tuple[float, float
 # %% ../nbs/api/grids.ipynb #138dca47
 def _grid_shape(count: int, columns: int | None) -> tuple[int, int]:
     "Rows and columns for `count` pictures: as wide as a page, never a row of one more than asked."
-    _expect(
-        columns is None or _is_whole(columns),
-        "columns must be a whole number of at least 1",
-        columns,
-    )
-    columns = min(
-        count,
-        int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))),
-    )
+    _expect(columns is None or _is_whole(columns), "columns must be a whole number of at least 1", columns)
+    columns = min(count, int(columns or (count if count <= 6 else max(6, round((2 * count) ** 0.5)))))
     return -(-count // columns), columns
 
 # %% ../nbs/api/grids.ipynb #36ecb279
@@ -187,21 +172,12 @@ class _Cells:
 
 # %% ../nbs/api/grids.ipynb #aa5107c4
 def _draw_cells(
-    ax: Axes,
-    cells: _Cells,
-    pictures: list,
-    titles: list[str],
-    rows: list[str],
-    norm: Normalize,
-    cmap: str,
+    ax: Axes, cells: _Cells, pictures: list, titles: list[str], rows: list[str], norm: Normalize, cmap: str
 ) -> list:
     "The pictures in their places, each with a thin frame; the image artists."
     cmap = mpl.colormaps[cmap].with_extremes(bad=COLOURS["orange"])
     images, frames = [], []
-    fontsize, row_fontsize = (
-        cells.fontsize(titles, 1.05),
-        cells.fontsize(rows, cells.aspect),
-    )
+    fontsize, row_fontsize = (cells.fontsize(titles, 1.05), cells.fontsize(rows, cells.aspect))
     for i, ((left, top), picture) in enumerate(zip(cells.corners(), pictures, strict=True)):
         h, w = picture.shape[:2]
         scale = min(1 / w, cells.aspect / h)
@@ -212,31 +188,14 @@ def _draw_cells(
         images.append(ax.add_image(image))
         frames.append(Rectangle((x, y), w * scale, h * scale))
         if titles:
-            ax.text(
-                left + 0.5,
-                y - 0.03,
-                _plain(titles[i]),
-                ha="center",
-                va="bottom",
-                fontsize=fontsize,
-            )
+            ax.text(left + 0.5, y - 0.03, _plain(titles[i]), ha="center", va="bottom", fontsize=fontsize)
     edge = mpl.rcParams["axes.edgecolor"]
     ax.add_collection(PatchCollection(frames, facecolor="none", edgecolor=edge, linewidth=0.6))
     for i, name in enumerate(rows):
-        middle, upright = (
-            i * cells.pitch + cells.aspect / 2,
-            {"rotation": 90, "ha": "right", "va": "center"},
-        )
+        middle, upright = (i * cells.pitch + cells.aspect / 2, {"rotation": 90, "ha": "right", "va": "center"})
         ax.text(-0.06, middle, _plain(name), fontsize=row_fontsize, **upright)
-    right, bottom = (
-        1.08 * cells.columns - 0.06,
-        cells.pitch * cells.rows - cells.head - 0.06,
-    )
-    ax.set(
-        xlim=(-0.02 - cells.side, right),
-        ylim=(bottom, -cells.head - 0.02),
-        aspect="equal",
-    )
+    right, bottom = (1.08 * cells.columns - 0.06, cells.pitch * cells.rows - cells.head - 0.06)
+    ax.set(xlim=(-0.02 - cells.side, right), ylim=(bottom, -cells.head - 0.02), aspect="equal")
     ax.axis("off")
     return images
 
@@ -284,11 +243,7 @@ def image_grid(
     Black and white are 0 and 255 for uint8, 0 and 1 for booleans and floats. Grey pictures with other values share one scale from
     their smallest value to their largest; colour pictures with other values want `limits`. Pixels that are not finite are orange.
     """
-    _expect(
-        _is_one_of(cmap, mpl.colormaps),
-        "cmap must be a colour map that Matplotlib knows, such as 'gray'",
-        cmap,
-    )
+    _expect(_is_one_of(cmap, mpl.colormaps), "cmap must be a colour map that Matplotlib knows, such as 'gray'", cmap)
     given = as_pictures(images, order)
     pictures = [_in_range(picture, _check_limits(limits)) for picture in given]
     titles = _check_titles(titles, len(pictures))
@@ -309,10 +264,7 @@ def _numbers_on(ax: Axes, values: np.ndarray, extent, form: str, ink: Callable[[
     points = 72 * _inches(ax) * (right - left) / w / abs(np.subtract(*ax.get_xlim()))  # side of a square
     fontsize = max(4, min(13, 0.36 * points, 1.5 * points / max(map(len, said.values()))))
     for (r, c), text in said.items():
-        x, y = (
-            left + (right - left) * (c + 0.5) / w,
-            top + (bottom - top) * (r + 0.5) / h,
-        )
+        x, y = (left + (right - left) * (c + 0.5) / w, top + (bottom - top) * (r + 0.5) / h)
         ax.text(x, y, text, ha="center", va="center", fontsize=fontsize, color=ink((r, c)))
 
 
@@ -320,13 +272,7 @@ def _numbers_on_image(image: AxesImage, form: str):
     "Write the values of an image on its pixels, black or white, whichever is easier to read there."
     values = np.ma.filled(image.get_array().astype(float), np.nan)
     colours = image.to_rgba(values)
-    _numbers_on(
-        image.axes,
-        values,
-        image.get_extent(),
-        form,
-        lambda place: _ink_on(colours[place]),
-    )
+    _numbers_on(image.axes, values, image.get_extent(), form, lambda place: _ink_on(colours[place]))
 
 # %% ../nbs/api/grids.ipynb #9f74b787
 def _as_grid(values) -> np.ndarray:  # (h, w)
@@ -337,11 +283,7 @@ def _as_grid(values) -> np.ndarray:  # (h, w)
 
 
 def _check_numbers(numbers) -> None:
-    _expect(
-        numbers is None or isinstance(numbers, (bool, np.bool_)),
-        "numbers must be True, False or None",
-        numbers,
-    )
+    _expect(numbers is None or isinstance(numbers, (bool, np.bool_)), "numbers must be True, False or None", numbers)
 
 
 def number_grid(
@@ -399,11 +341,7 @@ def heat_map(
         else:
             ax.figure.colorbar(image, ax=ax, label=_plain(unit))
         ax.set(xticks=[], yticks=[])
-    return _drawing(
-        ax,
-        [image],
-        f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}",
-    )
+    return _drawing(ax, [image], f"a map of {h} rows and {w} columns, values {_range(np.ma.masked_invalid(values))}")
 
 # %% ../nbs/api/grids.ipynb #65d657ec
 def visit_map(
@@ -416,10 +354,7 @@ def visit_map(
     if counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
         raise ValueError(f"counts must be whole numbers of at least 0; got dtype {counts.dtype}")
     drawing = heat_map(
-        counts,
-        limits=(0, max(int(counts.max(initial=0)), 1)),
-        unit="windows that read the pixel",
-        ax=ax,
+        counts, limits=(0, max(int(counts.max(initial=0)), 1)), unit="windows that read the pixel", ax=ax
     )
     corner, middle = counts[0, 0], counts[counts.shape[0] // 2, counts.shape[1] // 2]
     unread = int((counts == 0).sum())
@@ -491,13 +426,4 @@ def feature_maps(
     signed = any(np.nanmin(m) < 0 for m in maps if not np.isnan(m).all())
     top = max((np.nanmax(np.abs(m)) for m in maps if not np.isnan(m).all()), default=0) or 1
     norm = Normalize(-top if signed else 0, top)
-    return _draw_grid(
-        maps,
-        titles,
-        None,
-        columns,
-        norm,
-        "RdBu_r" if signed else "cividis",
-        ax,
-        "feature map",
-    )
+    return _draw_grid(maps, titles, None, columns, norm, "RdBu_r" if signed else "cividis", ax, "feature map")

@@ -17,15 +17,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from cnncourse.drawing import (
-    STATIC,
-    _check_titles,
-    _check_whole,
-    _expect,
-    _is_number,
-    as_array,
-    describe,
-)
+from .drawing import STATIC, _check_titles, _check_whole, _expect, _is_number, as_array, describe
 from .files import write_whole
 
 # %% ../nbs/api/players.ipynb #5a4d6921
@@ -37,16 +29,8 @@ def _save_frames(player, path: Path) -> None:
     said = "an animation of tables has no frames: save it as .html, or show it with `animate`"
     _expect(bool(frames), said, str(path))
     images = [Image.open(io.BytesIO(base64.b64decode(frame.partition(",")[2]))).convert("RGB") for frame in frames]
-    held, settings = (
-        io.BytesIO(),
-        {"save_all": True, "append_images": images[1:], "loop": 0},
-    )
-    images[0].save(
-        held,
-        path.suffix[1:].upper(),
-        duration=max(20, round(1000 * player.seconds)),
-        **settings,
-    )
+    held, settings = (io.BytesIO(), {"save_all": True, "append_images": images[1:], "loop": 0})
+    images[0].save(held, path.suffix[1:].upper(), duration=max(20, round(1000 * player.seconds)), **settings)
     write_whole(path, held.getvalue())
 
 # %% ../nbs/api/players.ipynb #cb310b21
@@ -79,11 +63,7 @@ class Player:
         path, kinds = Path(path), (".html", ".htm")
         if path.suffix.lower() in (".gif", ".webp"):
             return _save_frames(self, path)
-        _expect(
-            path.suffix.lower() in kinds,
-            "the file's name must end in .html, .gif or .webp",
-            str(path),
-        )
+        _expect(path.suffix.lower() in kinds, "the file's name must end in .html, .gif or .webp", str(path))
         page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(self.alt)}</title>{self._repr_html_()}</html>'
         return write_whole(path, page)
 
@@ -98,11 +78,7 @@ def animate(
     seconds: float = 0.2,  # from frame to frame
 ) -> Player:
     "Frames drawn by Matplotlib as one piece of HTML that plays anywhere, without any other host."
-    _expect(
-        isinstance(figure, Figure),
-        "figure must be one of Matplotlib's, such as drawing.figure",
-        figure,
-    )
+    _expect(isinstance(figure, Figure), "figure must be one of Matplotlib's, such as drawing.figure", figure)
     _expect(callable(draw), "draw must be a function of the frame's number", draw)
     _check_whole("n_frames", n_frames, most=10_000)
     _expect(_is_number(seconds) and seconds > 0, "seconds must be a number above 0", seconds)
@@ -147,11 +123,7 @@ def sliding_kernel(
     dilation: int = 1,  # pixels from tap to tap
 ) -> Player:
     "A kernel slides over the input: at each step its products and their sum (cross-correlation, as in networks)."
-    for name, value in {
-        "stride": stride,
-        "padding": padding,
-        "dilation": dilation,
-    }.items():
+    for name, value in {"stride": stride, "padding": padding, "dilation": dilation}.items():
         _check_whole(name, value, int(name != "padding"))
     stride, padding, dilation = int(stride), int(padding), int(dilation)
     x, w = as_array(x, "x").astype(float), as_array(w, "w").astype(float)

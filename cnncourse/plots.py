@@ -67,40 +67,13 @@ def window_grid(
     with _sheet(ax, (0.4 * whole, 0.4 * whole), bare=True) as ax:
         for r, c in np.ndindex(whole, whole):
             inside = padding <= min(r, c) and max(r, c) < size + padding
-            ax.add_patch(
-                Rectangle(
-                    (c, r),
-                    1,
-                    1,
-                    facecolor="white" if inside else "0.85",
-                    edgecolor="#999999",
-                )
-            )
+            ax.add_patch(Rectangle((c, r), 1, 1, facecolor="white" if inside else "0.85", edgecolor="#999999"))
         taps = []
         for start, colour, inset in zip(starts[:2], ("orange", "blue"), (0.08, 0.2), strict=False):
             for i, j in np.ndindex(kernel_size, kernel_size):
-                corner, side = (
-                    (start + j * dilation + inset, i * dilation + inset),
-                    1 - 2 * inset,
-                )
-                taps.append(
-                    ax.add_patch(
-                        Rectangle(
-                            corner,
-                            side,
-                            side,
-                            fill=False,
-                            edgecolor=COLOURS[colour],
-                            lw=2,
-                        )
-                    )
-                )
-        ax.plot(
-            *np.meshgrid(starts + covers / 2, starts + covers / 2),
-            "o",
-            color="black",
-            ms=4,
-        )
+                corner, side = ((start + j * dilation + inset, i * dilation + inset), 1 - 2 * inset)
+                taps.append(ax.add_patch(Rectangle(corner, side, side, fill=False, edgecolor=COLOURS[colour], lw=2)))
+        ax.plot(*np.meshgrid(starts + covers / 2, starts + covers / 2), "o", color="black", ms=4)
         ax.set(xlim=(-0.1, whole + 0.1), ylim=(whole + 0.1, -0.1), aspect="equal")
         ax.axis("off")
     said = f"{len(starts)} × {len(starts)} windows of {kernel_size} × {kernel_size} taps on {size} × {size} pixels, stride {stride}, padding {padding}, dilation {dilation}"
@@ -117,11 +90,7 @@ def field_on_image(
     "What one output sees on a picture (orange), and what the next output to the right sees (blue), with their centres."
     picture = _in_range(as_picture(image), None)
     known = all(_is_number(getattr(field, name, None)) for name in ("size", "jump", "centre"))
-    _expect(
-        known,
-        "field must have size, jump and centre, as `convolution.stack_receptive_field` returns",
-        field,
-    )
+    _expect(known, "field must have size, jump and centre, as `convolution.stack_receptive_field` returns", field)
     numbers = place is None or (isinstance(place, (tuple, list, np.ndarray)) and len(place) == 2)
     numbers = numbers and (place is None or all(map(_is_number, place)))
     _expect(numbers, "place must be (row, column) of the output", place)
@@ -131,10 +100,7 @@ def field_on_image(
     with _sheet(ax, (3.5, 3.5 * h / w), bare=True) as ax:
         ax.imshow(picture, cmap="gray", norm=Normalize(*_limits([picture])))
         squares = []
-        for x, colour in (
-            (column, COLOURS["orange"]),
-            (column + field.jump, COLOURS["blue"]),
-        ):
+        for x, colour in ((column, COLOURS["orange"]), (column + field.jump, COLOURS["blue"])):
             corner = (x - field.size / 2, row - field.size / 2)
             for edge, width in (
                 ("white", 3.5),
@@ -154,11 +120,7 @@ def _heights(height: Callable, points: np.ndarray) -> np.ndarray:
         z = as_array(height(points), "height(points)")
     except Exception as error:  # it may be anybody's
         raise ValueError(f"height must take points (..., 2); for {points.shape} it says: {_brief(error)}") from error
-    _expect(
-        z.shape == points.shape[:-1],
-        f"height must give one number for each point, {points.shape[:-1]}",
-        z.shape,
-    )
+    _expect(z.shape == points.shape[:-1], f"height must give one number for each point, {points.shape[:-1]}", z.shape)
     return z
 
 
@@ -176,26 +138,15 @@ def path_on_contours(
 ) -> Drawing:
     "The contours of a surface with a path of steps on it."
     _expect(callable(height), "height must be a function of points (..., 2)", height)
-    path, ends = (
-        as_array(path, "path"),
-        limits if isinstance(limits, (tuple, list, np.ndarray)) else (),
-    )
-    _expect(
-        len(ends) == 2 and all(map(_is_pair, ends)),
-        "limits must be ((low, high), (low, high))",
-        limits,
-    )
+    path, ends = (as_array(path, "path"), limits if isinstance(limits, (tuple, list, np.ndarray)) else ())
+    _expect(len(ends) == 2 and all(map(_is_pair, ends)), "limits must be ((low, high), (low, high))", limits)
     if path.ndim != 2 or path.shape[1] != 2 or not len(path):
         raise ValueError(f"path must be (steps + 1, 2); got shape {path.shape}")
     x, y = np.meshgrid(*(np.linspace(*ends, 101) for ends in limits))
     levels = 10 if levels is None else levels
     heights = _is_whole(levels, 1, 1000) or (isinstance(levels, (list, tuple, np.ndarray)) and len(levels) > 0)
     heights = heights and bool((np.diff(as_array(levels, "levels").ravel()) > 0).all())
-    _expect(
-        bool(heights),
-        "levels must be a number of contours, or their heights from low to high",
-        levels,
-    )
+    _expect(bool(heights), "levels must be a number of contours, or their heights from low to high", levels)
     z = _heights(height, np.stack([x, y], axis=-1))
     with _sheet(ax, (4, 3)) as ax:
         ax.contour(x, y, z, levels=levels, cmap="viridis", linewidths=0.7)
@@ -205,11 +156,7 @@ def path_on_contours(
         f"({_number(a)}, {_number(b)}), height {_number(float(_heights(height, np.array([a, b]))))}"
         for a, b in path[[0, -1]]
     ]
-    return _drawing(
-        ax,
-        line,
-        f"contours with a path of {len(path) - 1} steps from {ends[0]} to {ends[1]}",
-    )
+    return _drawing(ax, line, f"contours with a path of {len(path) - 1} steps from {ends[0]} to {ends[1]}")
 
 # %% ../nbs/api/plots.ipynb #9f2319ad
 def mean_interval(
@@ -224,18 +171,10 @@ def mean_interval(
         raise ValueError(
             f"expected values of at least one seed, (seeds, ...); got {'one number' if not values.ndim else 'none'}"
         )
-    _expect(
-        _is_number(level) and 0 < level < 1,
-        "level must be a probability between 0 and 1",
-        level,
-    )
+    _expect(_is_number(level) and 0 < level < 1, "level must be a probability between 0 and 1", level)
     mean = values.mean(axis=0)
     if n < 2:
-        return (
-            mean,
-            np.full_like(mean, np.nan, dtype=float),
-            np.full_like(mean, np.nan, dtype=float),
-        )
+        return (mean, np.full_like(mean, np.nan, dtype=float), np.full_like(mean, np.nan, dtype=float))
     half = t.ppf((1 + level) / 2, n - 1) * values.std(axis=0, ddof=1) / n**0.5
     return mean, mean - half, mean + half
 
@@ -244,11 +183,7 @@ def _series(run, metric: str) -> np.ndarray | None:
     "One run's values of a metric, epoch by epoch; None where the run does not have it."
     run = getattr(run, "history", run)  # Keras keeps its dictionary there
     known = isinstance(run, (list, tuple, np.ndarray)) or (hasattr(run, "keys") and hasattr(run, "__getitem__"))
-    _expect(
-        known,
-        f"a history must have keys() and history[{metric!r}], as what `training.fit` returns has",
-        run,
-    )
+    _expect(known, f"a history must have keys() and history[{metric!r}], as what `training.fit` returns has", run)
     if isinstance(run, (list, tuple, np.ndarray)):
         _expect(
             _is_row(run),
@@ -300,15 +235,7 @@ def _draw_series(ax: Axes, series: list[np.ndarray], label: str, i: int, level: 
     mean, low, high = mean_interval([s[:epochs] for s in series], level)
     colour, x = list(COLOURS.values())[i % len(COLOURS)], np.arange(1, epochs + 1)
     marker = "o" if epochs == 1 else ("", "o", "s", "^", "D")[i // len(COLOURS) % 5]
-    (line,) = ax.plot(
-        x,
-        mean,
-        "--" if dashed else "-",
-        color=colour,
-        marker=marker,
-        ms=4,
-        label=_label(label),
-    )
+    (line,) = ax.plot(x, mean, "--" if dashed else "-", color=colour, marker=marker, ms=4, label=_label(label))
     said = f"{label} from {_number(mean[0])} to {_number(mean[-1])} in {epochs} epoch{'s' * (epochs > 1)}"
     if len(series) > 1:
         ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -328,11 +255,7 @@ def training_curves(
     A history is anything with `keys()` and `history[metric]`, one number for each epoch; or a list of such numbers. Seeds of different
     length are drawn up to the last epoch that all of them reached.
     """
-    _expect(
-        isinstance(metric, str),
-        "metric must be the name of what to draw, such as 'loss'",
-        metric,
-    )
+    _expect(isinstance(metric, str), "metric must be the name of what to draw, such as 'loss'", metric)
     lines, said = [], []
     with _sheet(ax, (6, 3.5)) as ax:
         for i, (name, runs) in enumerate(_runs(histories).items()):
@@ -407,13 +330,7 @@ def _scores(values, name: str) -> np.ndarray:
 
 def _draw_scores(ax: Axes, scores: np.ndarray, edges: np.ndarray, label: str, colour: str, hatch: str) -> list[Artist]:
     "One histogram; its bars."
-    look = {
-        "color": COLOURS[colour],
-        "alpha": 0.65,
-        "hatch": hatch,
-        "edgecolor": "white",
-        "linewidth": 0.4,
-    }
+    look = {"color": COLOURS[colour], "alpha": 0.65, "hatch": hatch, "edgecolor": "white", "linewidth": 0.4}
     return list(ax.hist(scores, edges, label=label, **look)[2])
 
 # %% ../nbs/api/plots.ipynb #71441885
@@ -428,24 +345,14 @@ def threshold_histograms(
 ) -> Drawing:
     "Scores of normal examples and of anomalies on one axis, and the threshold between them; `score > threshold` is an anomaly."
     _check_whole("bins", bins, most=10_000)
-    _expect(
-        np.ndim(as_array(threshold, "threshold")) == 0,
-        "threshold must be one number",
-        threshold,
-    )
-    groups = {
-        "normal": _scores(normal, "normal"),
-        "anomaly": _scores(anomalous, "anomaly"),
-    }
+    _expect(np.ndim(as_array(threshold, "threshold")) == 0, "threshold must be one number", threshold)
+    groups = {"normal": _scores(normal, "normal"), "anomaly": _scores(anomalous, "anomaly")}
     if not len(groups["normal"]):
         raise ValueError("expected at least one normal score; got none")
     edges = np.histogram_bin_edges(np.concatenate([*groups.values(), _scores(threshold, "threshold")]), bins)
     groups = {name: scores for name, scores in groups.items() if len(scores)}
     labels = [f"{name}: {(scores > threshold).mean():.1%} above the threshold" for name, scores in groups.items()]
-    artists, said = (
-        [],
-        [f"{len(s)} scores, {label}" for s, label in zip(groups.values(), labels, strict=True)],
-    )
+    artists, said = ([], [f"{len(s)} scores, {label}" for s, label in zip(groups.values(), labels, strict=True)])
     with _sheet(ax, (6, 3.2)) as ax:
         for scores, label, colour, hatch in zip(groups.values(), labels, ("blue", "orange"), ("", "///"), strict=False):
             artists += _draw_scores(ax, scores, edges, label, colour, hatch)
@@ -454,14 +361,7 @@ def threshold_histograms(
         ax.set(xlabel=_plain(xlabel), ylabel="examples")
         ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1))
     return _drawing(
-        ax,
-        artists,
-        "; ".join(
-            [
-                f"histograms of the {xlabel} with a threshold at {_number(threshold)}",
-                *said,
-            ]
-        ),
+        ax, artists, "; ".join([f"histograms of the {xlabel} with a threshold at {_number(threshold)}", *said])
     )
 
 # %% ../nbs/api/plots.ipynb #2ae01577
@@ -485,35 +385,19 @@ def _draw_object(ax: Axes, colour: str, boxes, masks, labels, extent) -> list[Ar
         drawn.append(ax.imshow(np.where(mask[..., None], to_rgba(colour, 0.5), 0.0), extent=extent))
         drawn.append(
             ax.contour(
-                mask,
-                [0.5],
-                colors=[colour],
-                extent=(extent[0], extent[1], extent[3], extent[2]),
-                linewidths=1.5,
+                mask, [0.5], colors=[colour], extent=(extent[0], extent[1], extent[3], extent[2]), linewidths=1.5
             )
         )
         rows, columns = np.nonzero(mask)
         at = (columns.min(), rows.min()) if len(rows) else at
     for x1, y1, x2, y2 in boxes:
-        for edge, width in (
-            ("white", 3.5),
-            (colour, 2),
-        ):  # a light line under the coloured one shows on any picture
+        for edge, width in (("white", 3.5), (colour, 2)):  # a light line under the coloured one shows on any picture
             drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=edge, lw=width)))
         at = (x1, y1)
     for label in labels if at else ():
         box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
         drawn.append(
-            ax.text(
-                *at,
-                label,
-                fontsize=9,
-                color=_ink_on(colour),
-                va="top",
-                ha="left",
-                bbox=box,
-                clip_on=True,
-            )
+            ax.text(*at, label, fontsize=9, color=_ink_on(colour), va="top", ha="left", bbox=box, clip_on=True)
         )
     return drawn
 
@@ -538,29 +422,13 @@ def boxes_and_masks(
     labels = _check_titles(labels, count, "object")
     with _sheet(ax, (4, 4 * h / w), bare=True) as ax:
         shown = _without_holes(picture) if picture.ndim == 3 else picture
-        artists = [
-            ax.imshow(
-                shown,
-                cmap="gray",
-                norm=Normalize(*_limits([picture])),
-                extent=(0, w, h, 0),
-            )
-        ]
+        artists = [ax.imshow(shown, cmap="gray", norm=Normalize(*_limits([picture])), extent=(0, w, h, 0))]
         for i in range(count):
             colour = list(COLOURS.values())[i % len(COLOURS)]
-            artists += _draw_object(
-                ax,
-                colour,
-                boxes[i : i + 1],
-                masks[i : i + 1],
-                labels[i : i + 1],
-                (0, w, h, 0),
-            )
+            artists += _draw_object(ax, colour, boxes[i : i + 1], masks[i : i + 1], labels[i : i + 1], (0, w, h, 0))
         ax.set(xticks=[], yticks=[], xlim=(0, w), ylim=(h, 0))
     return _drawing(
-        ax,
-        artists,
-        _say_objects((h, w), labels or [f"object {i + 1}" for i in range(count)], boxes, masks),
+        ax, artists, _say_objects((h, w), labels or [f"object {i + 1}" for i in range(count)], boxes, masks)
     )
 
 
@@ -673,12 +541,7 @@ def _draw_block(ax: Axes, x: float, high: float, wide: float, thick: float, colo
     low, top = -high / 2, high / 2
     front = [(x, low), (x + thick, low), (x + thick, top), (x, top)]
     roof = [(x, top), (x + thick, top), (x + thick + dx, top + dy), (x + dx, top + dy)]
-    side = [
-        (x + thick, low),
-        (x + thick + dx, low + dy),
-        (x + thick + dx, top + dy),
-        (x + thick, top),
-    ]
+    side = [(x + thick, low), (x + thick + dx, low + dy), (x + thick + dx, top + dy), (x + thick, top)]
     shades = (0.85, 0.45, 0.65)
     return [
         ax.add_patch(Polygon(p, facecolor=to_rgba(colour, a), edgecolor=colour))
@@ -693,13 +556,7 @@ def _label_block(ax: Axes, x: float, size, shape: tuple[int, int, int], count: i
     said = f"{c}" if (h, w) == (1, 1) else f"{c}\n{h} × {w}"
     ax.text(x + thick / 2, -high / 2 - 0.15, said, ha="center", va="top", fontsize=fontsize)
     if count > 1:
-        ax.text(
-            x + (thick + 0.6 * wide) / 2,
-            high / 2 + 0.5 * wide + 0.1,
-            f"× {count}",
-            ha="center",
-            fontsize=fontsize,
-        )
+        ax.text(x + (thick + 0.6 * wide) / 2, high / 2 + 0.5 * wide + 0.1, f"× {count}", ha="center", fontsize=fontsize)
 
 
 def _say_network(blocks: list[list]) -> str:
@@ -734,12 +591,7 @@ def network_diagram(
             _label_block(ax, x, size, shape, count, min(8, 90 / len(blocks)))
         for kind in kinds:
             ax.plot([], [], "s", color=colour[kind], label=_label(kind))
-        ax.legend(
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1),
-            fontsize=8,
-            ncols=min(len(kinds), 6),
-        )
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=8, ncols=min(len(kinds), 6))
         ax.set(xlim=(-0.3, sum(steps)), ylim=(-2.3, 2.3), aspect="equal")
         ax.axis("off")
     return _drawing(ax, faces, _say_network(blocks))
