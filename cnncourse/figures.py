@@ -12,6 +12,7 @@ from cnncourse.drawing import (
     COLOURS,
     GREY,
     SHEETS,
+    STATIC,
     Drawing,
     _expect,
     _is_one_of,

@@ -494,10 +494,7 @@ def test_every_function_is_asked():
 
 @pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
 def test_every_picture_has_its_address_in_figures(room):
-    inside = {"STATIC"}  # the folder of the font and the player: nobody outside needs it
-    assert [name for name in room.__all__ if getattr(figures, name, None) is not getattr(room, name)] == [
-        name for name in room.__all__ if name in inside
-    ]
+    assert [name for name in room.__all__ if getattr(figures, name, None) is not getattr(room, name)] == []
 
 
 @pytest.mark.parametrize("name", RIGHT)
