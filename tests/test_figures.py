@@ -24,8 +24,9 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
 
-from cnncourse import convolution, figures, site, training
+from cnncourse import convolution, drawing, figures, grids, players, plots, site, training
 
+ROOMS = drawing, grids, plots, players, figures  # each draws with those before it; `figures` has all their names
 BASELINES = Path(__file__).parent / "baselines"
 TOLERANCE = 6.0  # of 255: a line moved by one pixel, as between two versions of Matplotlib, changes a thumbnail by less
 rng = np.random.default_rng(0)
@@ -487,8 +488,13 @@ def wrong_kinds():
 
 
 def test_every_function_is_asked():
-    functions = {name for name in figures.__all__ if callable(getattr(figures, name))}
+    functions = {name for room in ROOMS for name in room.__all__ if callable(getattr(room, name))}
     assert functions == set(RIGHT) | NOT_ASKED
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_every_picture_has_its_address_in_figures(room):
+    assert [name for name in room.__all__ if getattr(figures, name, None) is not getattr(room, name)] == []
 
 
 @pytest.mark.parametrize("name", RIGHT)
@@ -505,7 +511,7 @@ def test_the_wrong_kind_is_told_at_the_door(name):
                 function(*arguments, **settings | ({} if i < len(good) else {parameter: wrong}))
             except ValueError as error:
                 raised = traceback.extract_tb(error.__traceback__)[-1].filename
-                assert raised.endswith("cnncourse/figures.py") and "\n" not in str(error), (parameter, error)
+                assert raised in {room.__file__ for room in ROOMS} and "\n" not in str(error), (parameter, error)
 
 
 @pytest.mark.parametrize(
@@ -550,15 +556,15 @@ def test_names_from_data_are_shown_letter_by_letter():
         "effects": figures.effects(NAMES, [1] * k, [0] * k, [2] * k),
         "kinds": figures.network_diagram([(name, name, (i + 1, 8, 8)) for i, name in enumerate(NAMES)]),
     }
-    for kind, drawing in drawings.items():
-        drawing.figure.savefig(io.BytesIO())
-        assert set(NAMES) <= set(shown_in(drawing.figure)), kind
-        assert NAMES[0] in figures.describe(drawing) or kind in ("classes",), kind
-    for drawing in (
+    for kind, drawn in drawings.items():
+        drawn.figure.savefig(io.BytesIO())
+        assert set(NAMES) <= set(shown_in(drawn.figure)), kind
+        assert NAMES[0] in figures.describe(drawn) or kind in ("classes",), kind
+    for drawn in (
         figures.threshold_histograms([1, 2], [3], 2.5, xlabel=NAMES[0]),
         figures.heat_map(np.eye(20), unit=NAMES[0]),
     ):
-        assert NAMES[0] in shown_in(drawing.figure)
+        assert NAMES[0] in shown_in(drawn.figure)
 
 
 @pytest.mark.parametrize("ending", [".gif", ".webp", ".GIF"])

@@ -97,9 +97,9 @@ def importers(course: Path, *names: str) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "modules"),
     [
-        ("static/player.js", ["figures"]),
-        ("static/player.css", ["figures"]),
-        ("static/hangul.ttf", ["figures"]),
+        ("static/player.js", ["drawing"]),
+        ("static/player.css", ["drawing"]),
+        ("static/hangul.ttf", ["drawing"]),
         ("weights/backbone.safetensors", ["transfer"]),
         ("curriculum.toml", ["curriculum"]),
         ("scaling.py", ["scaling"]),

@@ -19,7 +19,12 @@ MAY_IMPORT = {
     **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
     **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
-    "figures": ("files", "pictures"),
+    # one picture: its sheet and its words, then what stands in a grid, then the other plots and what moves
+    "drawing": (),
+    "grids": ("drawing",),
+    "plots": ("drawing", "grids", "pictures"),
+    "players": ("drawing", "files"),
+    "figures": ("drawing", "grids", "plots", "players"),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
     "pooling": ("convolution",),
