@@ -516,11 +516,12 @@ class Sheet:
         return iter(self.questions.values())
 
     def _repr_markdown_(self) -> str:
+        head = "| No. | Exercise | Kind | Level | Read again |\n| --- | --- | --- | --- | --- |\n"
         rows = [
-            f"{n}. {q.name.split('.')[1].replace('_', ' ')}: {EXERCISE_KINDS[q.kind]}, {LEVELS[q.level]}, from [{q.read}](#{q.read})"
+            f"| {n} | {q.name.split('.')[1].replace('_', ' ')} | {EXERCISE_KINDS[q.kind]} | {LEVELS[q.level]} | [{q.read}](#{q.read}) |"
             for n, q in enumerate(self, start=1)
         ]
-        return "\n".join(rows)
+        return head + "\n".join(rows)
 
 # %% ../nbs/api/exercises.ipynb #842e60ed
 class Arrangement:

@@ -33,7 +33,8 @@ from cnncourse.convolution import (
     conv_transpose_output_size,
     resolve_padding,
 )
-from .pooling import PoolAxis, adaptive_bins, dense_params, pool_axes, tap_counts
+from .pool_windows import PoolAxis, adaptive_bins, pool_axes, tap_counts
+from .pooling import dense_params
 
 # %% ../nbs/api/layers.ipynb #117b2a61
 Shape = tuple[int, ...]  # (c, h, w) of maps, (features,) of a vector

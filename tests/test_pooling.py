@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnncourse import pooling
+from cnncourse import pool_fast, pool_kinds, pool_windows, pooling
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -276,9 +276,10 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     dy = np.random.default_rng(1).normal(size=expected[1].shape)
     gradients = [f(dy, x, 3, 2, 1) for f in (pooling.max_pool2d_backward, pooling.avg_pool2d_backward)]
     drawn = pooling.stochastic_pool2d(abs(x), 2, seed=0)
-    whole = pooling.blocks
+    whole = pool_fast.blocks
     for budget in (1, 40, 200, 1000):
-        monkeypatch.setattr(pooling, "blocks", lambda *a, budget=budget: whole(*a, budget=budget))
+        for room in (pool_fast, pool_kinds):
+            monkeypatch.setattr(room, "blocks", lambda *a, budget=budget: whole(*a, budget=budget))
         np.testing.assert_array_equal(pooling.max_pool2d(x, 3, 2, 1, return_indices=True), expected[0])
         np.testing.assert_allclose(pooling.avg_pool2d(x, 3, 2, 1), expected[1], atol=1e-12)
         for f, gradient in zip((pooling.max_pool2d_backward, pooling.avg_pool2d_backward), gradients, strict=True):
@@ -473,7 +474,7 @@ FORWARD = {
     "flatten": pooling.flatten,
     "dropout": lambda x: pooling.dropout(x, 0.5, seed=0),
     "spatial_dropout": lambda x: pooling.spatial_dropout(x, 0.5, seed=0),
-    "check_activations": pooling.check_activations,
+    "check_activations": pool_windows.check_activations,
 }
 BACKWARD = {
     "max_pool2d_backward": ((3, 3), lambda dy, x: pooling.max_pool2d_backward(dy, x, 2)),
@@ -507,10 +508,12 @@ def in_memory(array, order, form):
     return array
 
 
-def test_every_function_that_reads_maps_is_listed():
+def test_every_function_that_reads_maps_is_listed_and_stands_in_the_lesson():
     listed = {name.rsplit(" ", 1)[-1] for name in [*FORWARD, *BACKWARD]}
-    takes_maps = {name for name in pooling.__all__ if re.search(r"(pool2d|dropout|backward|flatten)", name)}
+    names = [name for room in (pooling, pool_fast, pool_kinds) for name in room.__all__]
+    takes_maps = {name for name in names if re.search(r"(pool2d|dropout|backward|flatten)", name)}
     assert takes_maps <= listed | {"lp_pool2d", "stochastic_pool2d"}
+    assert [name for name in sorted(takes_maps) if not hasattr(pooling, name)] == []
 
 
 @pytest.mark.parametrize(
