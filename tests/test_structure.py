@@ -18,7 +18,9 @@ MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
     **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
-    **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
+    **dict.fromkeys(["scalers", "scaling_checks"], ()),
+    **dict.fromkeys(["pixels", "augmentation"], ("pictures",)),
+    "scaling": ("labels", "pixels", "scalers", "scaling_checks"),
     "figures": ("files", "pictures"),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
