@@ -33,10 +33,8 @@ from cnncourse.scaling_checks import (
 class Standardizer(Scaler):
     """Subtract the mean and divide by the standard deviation, both learnt in `fit`.
 
-    For tables (n, features) and images (n, c, h, w); `per` says what one mean is for.
-    Learnt: `mean_` and `scale_`, in a shape that lines up with one row or one image.
-    `scale_` is the standard deviation over n, not n - 1, and 1 where values are constant.
-    Types and errors as for `Scaler`.
+    Learnt, in a shape that lines up with one row or image: `mean_`, and `scale_`, the
+    standard deviation over n, 1 where values are constant. Types, errors: as `Scaler`.
     """
 
     def fit(self, X, y=None):
