@@ -18,7 +18,9 @@ MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
     **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
-    **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
+    **dict.fromkeys(["scalers", "scaling_checks"], ()),
+    **dict.fromkeys(["pixels", "augmentation"], ("pictures",)),
+    "scaling": ("labels", "pixels", "scalers", "scaling_checks"),
     # one picture: its sheet and its words, then what stands in a grid, then the other plots and what moves
     "drawing": (),
     "grids": ("drawing",),
