@@ -28,8 +28,11 @@ MAY_IMPORT = {
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
     "architectures": ("networks",),
+    "freezing": ("labels", "networks", "training"),
+    "pretraining": ("networks", "training", "datasets"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
-    "transfer": ("labels", "networks", "training", "architectures", "datasets", "pictures"),
+    "published_weights": ("networks", "architectures", "datasets", "pictures"),
+    "transfer": ("labels", "networks", "training", "datasets", "freezing", "pretraining", "published_weights"),
     "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
     "runs": ("files", "supervisor"),
     "site": ("files", "supervisor", "runs"),
