@@ -152,7 +152,5 @@ def _check_task(model, x: np.ndarray, y, options: dict) -> np.ndarray:  # the la
     if len(present) < classes:
         raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")
     if any(isinstance(callback, training.Checkpoint) for callback in options.get("callbacks", ())):
-        raise ValueError(
-            "a Checkpoint holds one training, and fine_tune makes two: call training.fit for each phase"
-        )
+        raise ValueError("a Checkpoint holds one training, and fine_tune makes two: call training.fit for each phase")
     return y

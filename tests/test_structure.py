@@ -33,7 +33,12 @@ MAY_IMPORT = {
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "published_weights": ("networks", "architectures", "datasets", "pictures"),
     "transfer": ("labels", "networks", "training", "datasets", "freezing", "pretraining", "published_weights"),
-    "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
+    "thresholds": (),
+    "scorers": ("scaling",),
+    "redrawing": ("networks", "training", "scorers"),
+    "defects": ("pictures", "scorers"),
+    "inspection": ("files", "pictures", "scaling", "scorers", "thresholds"),
+    "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection"),
     "runs": ("files", "supervisor"),
     "site": ("files", "supervisor", "runs"),
     "grading": ("exercises", "figures", "files", "runs"),
