@@ -36,7 +36,10 @@ from cnncourse.networks import (
     Reshape,
     Upsample,
 )
+
+# %% ../nbs/07_anomaly.ipynb #d8b32aa3
 from cnncourse.redrawing import (
+    _check_knobs,
     _dissimilar,
     _feature_difference,
     _redraw,
@@ -138,7 +141,7 @@ def dense_autoencoder(
         [*down, Dense(hidden), relu, Dense(pixels), Reshape(tuple(shape))],
     )
 
-
+# %% ../nbs/07_anomaly.ipynb #51698636
 def _check_depth(shape, depth):
     "Refuse a picture that cannot be halved `depth` times."
     if depth < 1 or any(side % 2**depth for side in shape[1:]):
@@ -200,58 +203,37 @@ class Reconstruction(Scorer):
 
     def __init__(
         self,
-        network: Callable = conv_autoencoder,  # from a shape (c, h, w) to a `networks.Network` that gives that shape back
+        network: Callable = conv_autoencoder,  # from (c, h, w) to a `networks.Network`
         *,
         framework: str = "torch",  # or "keras"
-        corrupt: Callable
-        | None = None,  # (x, rng) to x, on each training batch; `hide_cells` also hides when scoring
+        corrupt: Callable | None = None,  # (x, rng) to x, on each training batch
         loss: str = "mse",  # or "ssim": what training lowers
-        error: str = "squared",  # "squared", "ssim" or "features": what the score is; may be changed after training
+        error: str = "squared",  # "squared", "ssim" or "features": what the score is
         epochs: int = 15,
         lr: float = 2e-3,  # learning rate of Adam
         seed: int = 0,  # decides weights, order and corruption
     ):
-        choices = {
-            "framework": ("torch", "keras"),
-            "loss": ("mse", "ssim"),
-            "error": ("squared", "ssim", "features"),
-        }
-        for (name, known), value in zip(
-            choices.items(), (framework, loss, error), strict=True
-        ):
-            if value not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}; got {value!r}"
-                )
-        self.network, self.framework, self.corrupt, self.loss, self.error = (
-            network,
-            framework,
-            corrupt,
-            loss,
-            error,
-        )
+        _check_knobs(framework=framework, loss=loss, error=error)
+        self.network, self.framework, self.corrupt = network, framework, corrupt
+        self.loss, self.error = loss, error  # `error` may be changed after training
         self.epochs, self.lr, self.seed = epochs, lr, seed
 
     def _fit(self, normal):
         self.model_, self.history_ = _train(self, normal)
-        self.scaler_ = Standardizer().fit(
-            _feature_difference(normal, self.reconstruct(normal))
-        )
+        difference = _feature_difference(normal, self.reconstruct(normal))
+        self.scaler_ = Standardizer().fit(difference)
 
     def reconstruct(self, x) -> np.ndarray:  # (n, c, h, w)
-        "The pictures as the network redraws them; after training with `hide_cells`, each square from around it."
-        return _redraw(
-            self.model_, check_pictures(x, shape=self.shape_), self.corrupt, self.seed
-        )
+        "The pictures as the network redraws them; hidden squares from around them."
+        x = check_pictures(x, shape=self.shape_)
+        return _redraw(self.model_, x, self.corrupt, self.seed)
 
     def _score_map(self, x):
         redrawn = self.reconstruct(x)
-        if self.error == "features":
-            return _resized(
-                _squared(self.scaler_.transform(_feature_difference(x, redrawn)), 0),
-                x.shape[2:],
-            )
-        return (_squared if self.error == "squared" else _dissimilar)(x, redrawn)
+        if self.error != "features":
+            return (_squared if self.error == "squared" else _dissimilar)(x, redrawn)
+        difference = self.scaler_.transform(_feature_difference(x, redrawn))
+        return _resized(_squared(difference, 0), x.shape[2:])
 
 # %% ../nbs/07_anomaly.ipynb #61ee40cc
 def candidates(
@@ -279,7 +261,7 @@ def candidates(
         "feature distance": FeatureDistance(seed=seed),
     }
 
-
+# %% ../nbs/07_anomaly.ipynb #951994b3
 def measure(
     scorer: Scorer,  # fitted
     data: Inspection,  # whose test part is scored

@@ -122,3 +122,13 @@ def _redraw(model, x, corrupt, seed):
     for hidden in cell_masks(x.shape[2:], np.random.default_rng(seed), **settings):
         redrawn[..., hidden] = predict(model, np.where(hidden, np.float32(0), x))[..., hidden]
     return redrawn
+
+# %% ../nbs/api/redrawing.ipynb #22f05e43
+_CHOICES = {"framework": ("torch", "keras"), "loss": ("mse", "ssim"), "error": ("squared", "ssim", "features")}
+
+
+def _check_knobs(**given):
+    "Refuse a framework, a loss or an error that is none."
+    for name, value in given.items():
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")

@@ -7,6 +7,7 @@ __all__ = ['features', 'linear_head', 'take_per_class', 'learning_curve', 'with_
 
 # %% ../nbs/06_transfer.ipynb #e4bc0768
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from cnncourse.freezing import (
 )
 from .labels import as_numpy
 from .networks import Activation, Dense, GlobalAvgPool, Network, _in_keras
+
+# %% ../nbs/06_transfer.ipynb #d0959149
 from cnncourse.pretraining import (
     BACKBONE,
     Place,
@@ -189,48 +192,42 @@ def layer_rates(
 
 # %% ../nbs/06_transfer.ipynb #d57f46d2
 def fine_tune(
-    model,  # from `to_torch` or `to_keras`, with a head of `with_head`; it is trained in place
+    model,  # from `to_torch` or `to_keras`, with a head of `with_head`; trained in place
     x,  # (n, c, h, w), float32, from `prepare_images`
     y,  # labels (n,)
     *,
     head_epochs: int = 10,  # phase 1: only the head learns
     epochs: int = 10,  # phase 2: all layers after `until` learn; 0: no second phase
-    until: str
-    | None = None,  # the last layer or block that stays frozen; None: none does
+    until: str | None = None,  # last layer or block that stays frozen; None: none
     head_lr: float = 1e-2,  # learning rate of phase 1
-    lr: float
-    | dict[
-        str, float
-    ] = 1e-4,  # learning rate of phase 2, or one for each layer, as of `layer_rates`
+    lr: float | dict[str, float] = 1e-4,  # of phase 2, or one for each layer
     norms: bool = True,  # batch normalisations stay frozen in phase 2 too
-    scale: str
-    | None = None,  # of `x`; None: that of the weights, which PyTorch models know
-    **options,  # as for `training.fit`; `augment` sees pictures from 0 to 1, whatever the scale
+    scale: str | None = None,  # of `x`; None: of the weights, which PyTorch models know
+    **options,  # as for `training.fit`; `augment` sees pictures from 0 to 1
 ) -> training.History:  # both phases, one after the other
-    "The recipe in two phases: first the new head alone, then more of the network at a small learning rate."
+    "First the new head alone, then more of the network at a small learning rate."
     x, y = as_numpy(x, "x"), _check_task(model, as_numpy(x, "x"), y, options)
     if options.get("augment") is not None:
         own = getattr(model, "meta", {}).get("network")
         options["augment"] = _on_pictures(options["augment"], _scale_of(own, scale))
-    fit = training.fit_keras if _in_keras(model) else training.fit
-    history = training.History()
+    fit, history = _fit(model, x, y, options), training.History()
     if head_epochs:
         freeze(model)
-        _add(
-            history, "head", fit(model, x, y, epochs=head_epochs, lr=head_lr, **options)
-        )
+        _add(history, "head", fit(epochs=head_epochs, lr=head_lr))
+    if epochs and until is None:
+        unfreeze(model, norms=not norms)
+    elif epochs:
+        freeze(model, until, norms=norms)
     if epochs:
-        unfreeze(model, norms=not norms) if until is None else freeze(
-            model, until, norms=norms
-        )
-        _add(
-            history,
-            "fine",
-            fit(model, x, y, epochs=epochs, lr=_rates(model, lr), **options),
-        )
+        _add(history, "fine", fit(epochs=epochs, lr=_rates(model, lr)))
     return history
 
 
+def _fit(model, x, y, options: dict) -> Callable:  # of either framework
+    fit = training.fit_keras if _in_keras(model) else training.fit
+    return partial(fit, model, x, y, **options)
+
+# %% ../nbs/06_transfer.ipynb #e12203d7
 def _add(history: training.History, phase: str, more: training.History):
     done = len(history)
     history.epochs += [
