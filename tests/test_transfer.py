@@ -11,7 +11,7 @@ import torch
 from conftest import COURSE, cnncourse
 from local_server import Server
 
-from cnncourse import architectures, datasets, networks, training, transfer
+from cnncourse import architectures, datasets, freezing, networks, published_weights, training, transfer
 from cnncourse.networks import Activation, BatchNorm, Conv, Dense, GlobalAvgPool, Network
 
 FRAMEWORKS = {"torch": networks.to_torch, "keras": networks.to_keras}
@@ -279,9 +279,9 @@ def test_both_frameworks_freeze_the_same_layers_of_a_graph(until):
     for make in FRAMEWORKS.values():
         model = make(net, seed=0)
         counts.append(transfer.freeze(model, until))
-        learning.append({name.rpartition(".")[0] for name, (_, on) in transfer._parameters(model).items() if on})
+        learning.append({name.rpartition(".")[0] for name, (_, on) in freezing._parameters(model).items() if on})
     assert counts[0] == counts[1] and learning[0] == learning[1]
-    kept = {node.name for node in networks.cut(net, transfer._last_of([n.name for n in net.nodes], until)).nodes}
+    kept = {node.name for node in networks.cut(net, freezing._last_of([n.name for n in net.nodes], until)).nodes}
     assert not learning[0] & kept and "head.dense" in learning[0]
 
 
@@ -535,7 +535,7 @@ def published_file(tmp_path, monkeypatch):
     body = (tmp_path / "made.pth").read_bytes()
     url = "https://weights.invalid/models/resnet50-0676ba61.pth"
     monkeypatch.setitem(transfer.PUBLISHED, ("resnet50", "torch"), (url, hashlib.sha256(body).hexdigest()))
-    monkeypatch.setattr(transfer, "published_network", lambda name, framework: net)
+    monkeypatch.setattr(published_weights, "published_network", lambda name, framework: net)
     return body, expected
 
 
@@ -622,7 +622,7 @@ def test_fine_tuning_augments_pictures_before_their_scale(framework):
     model = networks.to_torch(net, seed=0)
     history = transfer.fine_tune(model, x, np.arange(8) % 2, head_epochs=1, epochs=1, augment=augment)
     assert len(history) == 2 and len(seen) == 2 and all(0 <= low < 0.1 and 0.9 < high <= 1 for low, high in seen)
-    black = transfer._on_pictures(lambda pictures, rng: 0 * pictures, framework)(x, rng)
+    black = published_weights._on_pictures(lambda pictures, rng: 0 * pictures, framework)(x, rng)
     np.testing.assert_allclose(black, transfer.prepare_images(np.zeros_like(x, np.uint8), net), atol=1e-6)
     with pytest.raises(ValueError, match="x should be from prepare_images in the scale"):
         transfer.fine_tune(model, 100 * x + 300, np.arange(8) % 2, head_epochs=1, epochs=0, augment=augment)
