@@ -19,6 +19,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
     **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
+    "blocks": ("layers",),
     "figures": ("files", "pictures"),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
@@ -27,7 +28,7 @@ MAY_IMPORT = {
     "torch_models": ("convolution", "layers", "weights"),
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
-    "architectures": ("networks",),
+    "architectures": ("blocks", "networks"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "transfer": ("labels", "networks", "training", "architectures", "datasets", "pictures"),
     "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
