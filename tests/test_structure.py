@@ -18,7 +18,10 @@ MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
     **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
-    **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
+    "scaling": ("pictures",),
+    "warps": ("pictures",),
+    "changes": ("pictures", "warps"),
+    "augmentation": ("changes", "pictures", "warps"),
     "blocks": ("layers",),
     "figures": ("files", "pictures"),
     "datasets": ("files", "labels", "pictures"),
