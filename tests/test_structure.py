@@ -16,11 +16,22 @@ from cnncourse import runs
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
-    **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
+    **dict.fromkeys(["curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
+    # each week on its rooms
     **dict.fromkeys(["scalers", "scaling_checks"], ()),
-    **dict.fromkeys(["pixels", "augmentation"], ("pictures",)),
+    "pixels": ("pictures",),
     "scaling": ("labels", "pixels", "scalers", "scaling_checks"),
+    "conv_arguments": (),
+    "conv_methods": ("conv_arguments",),
+    "convolution": ("conv_arguments", "conv_methods"),
+    "pool_windows": ("convolution",),
+    "pool_fast": ("convolution", "pool_windows"),
+    "pool_kinds": ("convolution", "pool_windows", "pool_fast"),
+    "pooling": ("convolution", "pool_windows", "pool_fast", "pool_kinds"),
+    "warps": ("pictures",),
+    "changes": ("pictures", "warps"),
+    "augmentation": ("changes", "pictures", "warps"),
     # one picture: its sheet and its words, then what stands in a grid, then the other plots and what moves
     "drawing": (),
     "grids": ("drawing",),
@@ -29,15 +40,13 @@ MAY_IMPORT = {
     "figures": ("drawing", "grids", "plots", "players"),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
-    "pool_windows": ("convolution",),
-    "pool_fast": ("convolution", "pool_windows"),
-    "pool_kinds": ("convolution", "pool_windows", "pool_fast"),
-    "pooling": ("convolution", "pool_windows", "pool_fast", "pool_kinds"),
+    # a network is data
     "layers": ("convolution", "pool_windows", "pooling"),
     "torch_models": ("convolution", "layers", "weights"),
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
-    "architectures": ("networks",),
+    "blocks": ("layers",),
+    "architectures": ("blocks", "networks"),
     "freezing": ("labels", "networks", "training"),
     "pretraining": ("networks", "training", "datasets"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
@@ -49,8 +58,10 @@ MAY_IMPORT = {
     "defects": ("pictures", "scorers"),
     "inspection": ("files", "pictures", "scaling", "scorers", "thresholds"),
     "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection"),
+    # the course itself
     "runs": ("files", "supervisor"),
-    "site": ("files", "supervisor", "runs"),
+    "stations": ("lessons",),
+    "site": ("files", "lessons", "stations", "supervisor", "runs"),
     "workbook": ("files", "grading", "lessons", "runs"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
