@@ -16,12 +16,14 @@ from cnncourse import runs
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
-    **dict.fromkeys(["convolution", "curriculum", "files", "labels", "lessons", "pictures"], ()),
+    **dict.fromkeys(["conv_arguments", "curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
     **dict.fromkeys(["scaling", "augmentation"], ("pictures",)),
     "figures": ("files", "pictures"),
     "datasets": ("files", "labels", "pictures"),
     "training": ("files", "labels"),
+    "conv_methods": ("conv_arguments",),
+    "convolution": ("conv_arguments", "conv_methods"),
     "pooling": ("convolution",),
     "layers": ("convolution", "pooling"),
     "torch_models": ("convolution", "layers", "weights"),
