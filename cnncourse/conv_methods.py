@@ -372,7 +372,7 @@ def _conv_im2col(
         y[images, :, band] = sums.swapaxes(0, 1)
 
 
-METHODS["im2col"] = Method(_conv_im2col, lambda x, w, g: w[1] > 1 or w[0] > x[1])
+METHODS["im2col"] = Method(_conv_im2col, lambda x, w, g: True)
 
 # %% ../nbs/api/conv_methods.ipynb #4144d2c6
 # from F(4x4, 3x3) of Lavin and Gray (2016), "Fast algorithms for convolutional neural networks", section 4.2

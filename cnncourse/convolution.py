@@ -77,7 +77,7 @@ def conv_params(
     kh, kw = as_pair(kernel_size, "kernel_size")
     return out_channels * (kh * kw * in_channels // groups + bool(bias))
 
-# %% ../nbs/02_convolution.ipynb #64badf76
+
 def conv_macs(
     size,  # (h, w) of the input in pixels
     in_channels: int,
@@ -121,7 +121,7 @@ def _visits_axis(
         pads[0] : pads[0] + size
     ]
 
-# %% ../nbs/02_convolution.ipynb #794775dd
+
 def visit_counts(
     size,  # (h, w) of the input in pixels, or one number for both
     kernel_size,  # number or pair
@@ -213,7 +213,7 @@ def depthwise_conv2d(
     "A convolution that keeps the channels apart."
     return conv2d(x, w, b, groups=check_images(x).shape[1], **settings)
 
-# %% ../nbs/02_convolution.ipynb #69189ec6
+
 def separable_conv2d(
     x,  # input (n, c, h, w)
     depthwise,  # kernels (c * multiplier, 1, kh, kw): where to look
