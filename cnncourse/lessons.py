@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'TAGS', 'COLUMN', 'LessonError', 'directives', 'bare', 'n_checks', 'kind_of', 'summary', 'Station',
-           'stations', 'minutes', 'InSight', 'in_sight', 'Question', 'ask']
+           'stations', 'minutes', 'screens', 'InSight', 'in_sight', 'Question', 'ask']
 
 # %% ../nbs/api/lessons.ipynb #37959ea0
 import ast
@@ -107,6 +107,14 @@ def _defined(
     return f"{call}: {said}" if said else call
 
 
+def _assigned(
+    source: str,  # a code cell
+) -> str:  # the constants that an exported cell gives a name
+    targets = [target for node in _tree(source).body if isinstance(node, ast.Assign) for target in node.targets]
+    names = [node.id for node in targets if isinstance(node, ast.Name) and node.id.isupper()]
+    return ", ".join(dict.fromkeys(names))
+
+
 def summary(
     source: str,  # a code cell
     tags: list[str] = (),  # its tags
@@ -118,7 +126,7 @@ def summary(
         return f"{checks} check{'s' * (checks > 1)} passed"
     if kind == "library":
         lines = f"{n_lines} line{'s' * (n_lines > 1)}"
-        return " · ".join(filter(None, [_defined(source), lines]))
+        return " · ".join([_defined(source) or _assigned(source) or "Code", lines])
     if kind == "set-up" and "parameters" in tags:
         names = [line.split("=")[0].strip() for line in code.splitlines() if re.match(r"\w+\s*=", line)]
         return "Set-up: what you can change (" + ", ".join(names) + ")"
@@ -174,8 +182,40 @@ def minutes(
         if cell["cell_type"] == "markdown":
             total += len(text.split()) / 90
         elif (kind := kind_of(text, _tags(cell))) in ("lesson", "figure"):
-            total += 1 if kind == "figure" or text.lstrip().startswith("ask(") else (bare(text).count("\n") + 1) / 12
+            total += 1 if kind == "figure" or bare(text).lstrip().startswith("ask(") else (bare(text).count("\n") + 1) / 12
     return max(1, round(total))
+
+# %% ../nbs/api/lessons.ipynb #c83e6b98
+def _lines(
+    text: str,  # a block of Markdown
+) -> int:
+    "How many lines it fills, 85 characters wide."
+    listed = re.match(r"\s*([-*|>]|\d+\.|```|\$\$)", text)
+    parts = text.splitlines() if listed else [" ".join(text.split())]
+    return sum(max(1, -(-len(part) // 85)) for part in parts)
+
+
+def _height(
+    cell,  # of a lesson
+) -> int:
+    "About how many pixels of a page it takes, folds closed."
+    text, head = _text(cell), directives(_text(cell))
+    if cell["cell_type"] == "markdown":
+        blocks = re.split(r"\n\s*\n", text)
+        return sum(64 if block.startswith("#") else 18 + 28 * _lines(block) for block in blocks if block.strip())
+    kind, code = kind_of(text, _tags(cell)), bare(text)
+    if kind == "hidden" or code.lstrip().startswith("ask("):
+        return 150 * (kind != "hidden")
+    shown = 0 if "echo" in head else 40 if kind != "lesson" else 50 + 22 * (code.count("\n") + 1)
+    printed = 22 * len(re.findall(r"\bprint\(", code)) + 40 if "print(" in code else 40 if kind == "lesson" else 0
+    return shown + (480 if {"fig-cap", "fig-alt"} & head.keys() else printed)
+
+
+def screens(
+    cells: list,  # a part of a lesson
+) -> float:
+    "About how many screens of 1280 by 900 pixels it fills, with its folds closed."
+    return sum(map(_height, cells)) / 900
 
 # %% ../nbs/api/lessons.ipynb #392c00f9
 COLUMN = 88  # characters of code that fit at a width of 1280 pixels
