@@ -600,17 +600,6 @@ def without_depends(
     return re.sub(r"^# depends:.*\n?", "", code, flags=re.MULTILINE)
 
 # %% ../nbs/api/site.ipynb #8a3be610
-def _as_markdown(
-    text: str,  # plain text, code in backticks
-) -> str:
-    "The same as Markdown: whatever would be markup stands for itself."
-    parts = text.split("`")
-    if len(parts) % 2 == 0:  # an odd backtick is no code
-        return re.sub(r"([`\\*_\[\]<>^~$#|])", r"\\\1", text)
-    shown = [re.sub(r"([\\*_\[\]<>^~$#|])", r"\\\1", part) if i % 2 == 0 else part for i, part in enumerate(parts)]
-    return "`".join(shown)
-
-
 def fold_options(
     source: str,  # a code cell of a lesson
     tags: list[str],  # its tags
@@ -623,12 +612,12 @@ def fold_options(
     if kind == "hidden":
         return {}
     said = lessons.summary(source, tags)
-    if kind == "library":
-        call, _, rest = said.partition(": ")
-        call, rest = (call, rest) if rest else (said.rpartition(" · ")[0], " · ".join(said.rpartition(" · ")[1:])[3:])
+    if kind == "library" and not said.startswith("Code · "):
+        told, _, size = said.rpartition(" · ")
+        call, _, sentence = told.partition(": ")
         where = f" in `{module}`" if "export" in lessons.directives(source) else ""
-        said = f"`{call}` {rest}{where}" if call != "Code" else said
-    return {"code-fold": True, "code-summary": _as_markdown(said)}
+        said = f"`{call}`{sentence and ' ' + sentence} · {size}{where}"
+    return {"code-fold": True, "code-summary": said}
 
 # %% ../nbs/api/site.ipynb #dbd32369
 def split_title(
