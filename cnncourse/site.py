@@ -14,7 +14,7 @@ __all__ = ['CONFIG', 'TEXTS', 'LISTS', 'DEFINITIONS', 'IMAGES', 'WIDGET', 'GLOSS
            'linked_files', 'stage', 'output_markdown', 'save_picture', 'cell_markdown', 'page_markdown', 'sidebar_html',
            'reading_order', 'neighbours_html', 'run_tool', 'process', 'pandoc_path', 'pandoc_defaults', 'render_pandoc',
            'choose_builder', 'Origin', 'read_origin', 'actions_html', 'first_picture', 'head_html', 'tidy',
-           'mark_hangul', 'kind_of', 'page_parts', 'read_frame', 'fill', 'pages_of', 'frame_page', 'write_extras',
+           'mark_hangul', 'page_kind', 'page_parts', 'read_frame', 'fill', 'pages_of', 'frame_page', 'write_extras',
            'frame_pages', 'week_pages', 'mend_link', 'mend_links', 'references', 'link_problem', 'check_links',
            'cell_of', 'build_key', 'read_mark', 'swap', 'restore', 'finish', 'build', 'make_server', 'serve']
 
@@ -976,7 +976,7 @@ def sidebar_html(
         items.append(f"<li>{_link(page_path(item['href']), item['text'], page)}{inner}</li>")
     return "<ul>\n" + "\n".join(items) + "\n</ul>"
 
-
+# %% ../nbs/api/site.ipynb #9da212ed
 def reading_order(
     entries: list[dict],  # what `sidebar` returned
     weeks: dict[str, stations.Week],  # what `read_weeks` returned
@@ -1285,7 +1285,7 @@ def mark_hangul(
     return "".join(parts) + HANGUL.sub(r'<span lang="ko">\g<0></span>', page[end:])
 
 # %% ../nbs/api/site.ipynb #b6952902
-def kind_of(
+def page_kind(
     path: str,  # a notebook, relative to the course
 ) -> str:
     "What a page is: a lesson, a page of the library, or a page about the course."
@@ -1340,7 +1340,7 @@ def pages_of(
     title, description, main = page_parts(text)
     main, styles = tidy(main)
     with _at(path):
-        return stations.cut(week, main) if week else [stations.Cut(page_path(path), title, main)], description, styles
+        return stations.cut_week(week, main) if week else [stations.Cut(page_path(path), title, main)], description, styles
 
 
 def frame_page(
@@ -1355,7 +1355,7 @@ def frame_page(
     "A page in the frame of the site."
     page, entries, week = made.page, config["website"]["sidebar"]["contents"], (weeks or {}).get(path)
     station, whole = week and page in week.pages[1:], week and page == week.whole
-    kind = kind_of(path)
+    kind = page_kind(path)
     found = "" if whole else f'data-pagefind-body data-pagefind-filter="kind:{kind}" data-pagefind-meta="kind:{kind}"'
     head = head_html(origin, page, made.title, about[0], first_picture(made.main, page), week.whole if station else "")
     framed = fill(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LONGEST', 'FOOTNOTES', 'TAG', 'OUTWARD', 'HEADING', 'CLAIM', 'Stop', 'Week', 'read_week', 'mark', 'split_parts',
            'deeper', 'raised', 'titled', 'contents_html', 'relative', 'strip_html', 'read_button', 'map_html',
-           'claims_html', 'anchors', 'places_html', 'row_anchor', 'card_markdown', 'Cut', 'cut']
+           'claims_html', 'anchors', 'places_html', 'row_anchor', 'card_markdown', 'Cut', 'cut_week']
 
 # %% ../nbs/api/stations.ipynb #da9c979e
 import html
@@ -266,7 +266,7 @@ def card_markdown(
     card = re.sub(r"^\*\*Words\.\*\*[ ]*(.*(?:\n.+)*)", told, text, flags=re.MULTILINE)
     return f"::: {{.card}}\n{card}\n:::"
 
-# %% ../nbs/api/stations.ipynb #6575a6c4
+# %% ../nbs/api/stations.ipynb #3e016e82
 class Cut(NamedTuple):
     "A page that a week's page was cut into."
 
@@ -287,7 +287,7 @@ def _station(
     return Cut(stop.page, f"{stop.title} – {week.title}", main)
 
 
-def cut(
+def cut_week(
     week: Week,
     main: str,  # HTML of the week's page, with marks
 ) -> list[Cut]:

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "transfer": ("labels", "networks", "training", "architectures", "datasets", "pictures"),
     "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
     "runs": ("files", "supervisor"),
-    "site": ("files", "supervisor", "runs"),
+    "stations": ("lessons",),
+    "site": ("files", "supervisor", "runs", "lessons", "stations"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
