@@ -1,5 +1,5 @@
-// What the pages do: colours, menu, search, copying code, and where the reader is. Without scripts the buttons are gone, the list of pages
-// stands below the text, and all but search works.
+// What the pages do: colours, menu, folds, stations, questions, search, copying code, and where the reader is. Without scripts the buttons are
+// gone, the list of pages stands below the text, and all but search works.
 // A plain script, not a module: a page opened as a file may load no modules.
 
 const page = document.documentElement;
@@ -29,6 +29,120 @@ document.addEventListener("keydown", (event) => {
 const side = document.querySelector(".side");
 const here = side.querySelector("[aria-current]");
 if (here) side.scrollTop = here.offsetTop - side.clientHeight / 2;
+
+// What a browser keeps for its reader. Where it keeps nothing, a choice holds for this page.
+const recall = (name, other) => { try { return JSON.parse(localStorage.getItem(`cnncourse-${name}`)) ?? other; } catch { return other; } };
+const keep = (name, value) => { try { localStorage.setItem(`cnncourse-${name}`, JSON.stringify(value)); } catch { /* not kept */ } };
+
+// An old address of a place that is on a station now: the week's page knows which.
+const places = JSON.parse(document.getElementById("places")?.textContent ?? "{}");
+const goOn = () => {
+  const anchor = decodeURIComponent(location.hash.slice(1));
+  const there = anchor && !document.getElementById(anchor) && Object.keys(places).find((place) => places[place].includes(anchor));
+  if (there) location.replace(new URL(`${there}${location.hash}`, location.href));
+};
+goOn();
+addEventListener("hashchange", goOn);
+
+// Folds: one switch for all code, remembered; and a link to a place in a fold, or to the name that a fold explains, opens it.
+const folds = [...document.querySelectorAll("main details.code-fold")];
+const codeButton = document.querySelector(".code-button");
+const showCode = (all) => {
+  codeButton.setAttribute("aria-pressed", String(all));
+  for (const fold of folds) fold.open = all;
+};
+const openTarget = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  const inside = target.closest(".exported")?.querySelector("details.code-fold");
+  for (let fold = inside ?? target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  target.scrollIntoView();
+};
+if (codeButton) {
+  codeButton.addEventListener("click", () => {
+    const top = document.elementFromPoint(innerWidth / 2, innerHeight / 3), before = top?.getBoundingClientRect().top;
+    showCode(codeButton.getAttribute("aria-pressed") !== "true");
+    keep("code", codeButton.getAttribute("aria-pressed") === "true");
+    if (top) scrollBy({ top: top.getBoundingClientRect().top - before, behavior: "instant" }); // what one reads stays where it is
+  });
+  if (recall("code", false)) showCode(true);
+}
+openTarget();
+addEventListener("hashchange", openTarget);
+
+// Stations that were read.
+const readButton = document.querySelector("button.read");
+const showRead = () => {
+  const read = recall("read", []);
+  for (const item of document.querySelectorAll("li[data-station]")) {
+    const done = read.includes(item.dataset.station);
+    item.classList.toggle("done", done);
+    item.querySelector(".done-said")?.remove();
+    if (done) item.querySelector("a").append(Object.assign(document.createElement("span"), { className: "done-said unseen", textContent: ", read" }));
+  }
+  if (!readButton) return;
+  const done = read.includes(readButton.dataset.station);
+  readButton.setAttribute("aria-pressed", String(done));
+  readButton.textContent = done ? "Read" : "Mark as read";
+};
+readButton?.addEventListener("click", () => {
+  const name = readButton.dataset.station, read = recall("read", []);
+  keep("read", read.includes(name) ? read.filter((other) => other !== name) : [...read, name]);
+  showRead();
+});
+showRead();
+addEventListener("storage", showRead);
+
+// Questions: the reader's own answer first. Without scripts the answer opens by itself.
+const isRight = (said, { answer, tolerance }) => {
+  if (said === answer) return true;
+  const [given, wanted] = [said.trim().replace(",", "."), answer].map(Number);
+  return said.trim() !== "" && Math.abs(given - wanted) <= Number(tolerance) + 1e-9 * Math.abs(wanted);
+};
+for (const [i, ask] of document.querySelectorAll(".ask").entries()) {
+  const text = ask.querySelector(".ask-text"), answer = ask.querySelector("details"), options = ask.querySelector(".ask-options");
+  const form = document.createElement("form"), said = document.createElement("p");
+  text.id = `ask-${i}`;
+  said.setAttribute("role", "status");
+  if (options) {
+    const group = document.createElement("fieldset");
+    group.setAttribute("aria-labelledby", text.id);
+    for (const option of options.children) {
+      const choice = Object.assign(document.createElement("input"), { type: "radio", name: text.id, value: option.textContent, required: true });
+      const label = document.createElement("label");
+      label.append(choice, option.textContent);
+      group.append(label);
+    }
+    options.remove();
+    form.append(group);
+  } else {
+    const field = Object.assign(document.createElement("input"), { type: "text", inputMode: "decimal", name: text.id, autocomplete: "off", required: true });
+    field.setAttribute("aria-labelledby", text.id);
+    form.append(field);
+  }
+  form.append(Object.assign(document.createElement("button"), { textContent: "Check" }), said);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const right = isRight(String(new FormData(form).get(text.id)), ask.dataset);
+    ask.classList.toggle("right", right);
+    ask.classList.toggle("wrong", !right);
+    said.textContent = right ? "Right." : "Not that. Try again, or open the answer.";
+    if (right) answer.open = true;
+  });
+  answer.before(form);
+}
+
+// A command to copy.
+for (const command of document.querySelectorAll("code[data-copy]")) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "copy-command", textContent: "Copy" });
+  button.setAttribute("aria-label", `Copy ${command.textContent}`);
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(command.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  command.after(button);
+}
 
 // Search: Pagefind's index, fetched when first asked for, in an order of our own. A page whose headings hold the words comes first, the lessons
 // come before the library, and a word of the glossary leads to its row.

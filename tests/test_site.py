@@ -26,6 +26,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from cnncourse import runs, site
 from cnncourse.figures import Player
+from cnncourse.lessons import ask as question
 from cnncourse.site import Site, SiteError, build, build_key, check_links, make_server, serve
 
 TOP = Path(__file__).parent.parent
@@ -34,9 +35,11 @@ PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81yt
 builders = pytest.mark.parametrize("builder", ["pandoc", pytest.param("quarto", marks=needs_quarto)])
 
 # What must hold for every page, whatever it says: of the small course by both builders, and of the site that is about to be published.
-PAGES = [
-    f"nbs/{name}.html" for name in ("index", "glossary", "scaling", "pooling", "api/tables")
+NOTEBOOKS = [
+    f"nbs/{name}.html" for name in ("index", "glossary", "scaling", "pooling", "walk", "api/tables")
 ]  # in the sidebar's order
+WEEK = [f"nbs/walk/{name}.html" for name in ("first-step", "second-step-far-away", "all")]
+PAGES = [*NOTEBOOKS, *WEEK]
 PUBLISHED = Path(os.environ["CNNCOURSE_SITE"]).resolve() if "CNNCOURSE_SITE" in os.environ else None
 SITES = {"pandoc": PAGES, "quarto": PAGES}
 if PUBLISHED:
@@ -102,7 +105,7 @@ LESSON = [
         "## The rule [T1.1] [W1.2]\n\n> **Note.** A remark of $x^2$.\n\n> **Claim C1.1.** Scaling helps.\n\n> A plain quote."
     ),
     new_markdown_cell("$$\\frac{1}{2}$$\n\n<details><summary>More</summary>\n\nFolded **bold** text.\n\n</details>"),
-    new_code_cell("#| export\ndef halve(x):\n    return x / 2"),
+    new_code_cell("#| export\ndef halve(x):\n    return x / 2", metadata={"tags": ["lesson"]}),
     new_code_cell("#| hide\nsecret_cell = 1"),
     new_code_cell("print('printed')", outputs=[new_output("stream", name="stdout", text="\x1b[32mprinted\x1b[0m\n")]),
     new_code_cell(
@@ -161,12 +164,53 @@ WORDS = [
                 data={
                     "text/markdown": "| English | Korean | Meaning |\n|:--|:--|:--|\n"
                     '| <span id="pooling"></span>**pooling** | 풀링 | Many numbers become one. |\n'
-                    '| <span id="max-pooling"></span>**max pooling** | 최대 풀링 | Pooling by the largest. |',
+                    '| <span id="max-pooling"></span>**max pooling** | 최대 풀링 | Pooling by the largest. |\n'
+                    '| <span id="padding"></span>**padding** | 패딩 | A rim of zeros. |',
                     "text/plain": "rows",
                 },
             )
         ],
     ),
+]
+
+STATION = {"tags": ["station"]}
+
+
+def asked(*args, **options):
+    "A question, as it was executed."
+    data = {"text/html": question(*args, **options)._repr_html_(), "text/plain": args[0]}
+    return new_code_cell("ask(...)", outputs=[new_output("execute_result", data=data, execution_count=1)])
+
+
+WALK = [
+    new_markdown_cell("# Walking\n\n> One foot before the other."),
+    new_code_cell("#| default_exp walk"),
+    new_markdown_cell("After this week you can say [how far](#T3.9) it is."),
+    new_code_cell("#| export\nimport os"),
+    new_code_cell("seed = 0\nfull = False", metadata={"tags": ["parameters"]}),
+    new_markdown_cell(
+        "## First step [T3.1]\n\nA note[^1], [farther](#T3.9), and [a rule](01_scaling.ipynb#T1.1).\n\n"
+        "![A pixel of the way](pixel.png)\n\n[^1]: It says so.",
+        metadata=STATION,
+    ),
+    new_markdown_cell("### How far\n\n#### By hand\n\nTwo."),
+    new_code_cell('#| export\ndef stride_of(step, by=2, *, far=3):\n    "How *far* one `step` goes."\n    return step * by'),
+    new_code_cell("x = stride_of(2)\nassert x == 4\nassert x != 5"),
+    new_code_cell("#| export\ndef taught(step):\n    return step", metadata={"tags": ["lesson"]}),
+    new_code_cell(
+        '#| fig-cap: "The way."\n#| fig-alt: "A grey way."\ndraw_the_way()',
+        outputs=[new_output("display_data", data={"image/png": PNG, "text/plain": "<Figure>"})],
+    ),
+    new_code_cell("wide = 88  # " + "x" * (88 - 13)),
+    new_markdown_cell("### Claims [C3.1]\n\n> **Claim C3.1.** A step `helps`.\n\nTry it."),
+    new_markdown_cell("**To keep.** One. Two. Three.\n\n**Words.** pooling, max\npooling", metadata={"tags": ["card"]}),
+    asked("How many steps?", 4, "Two and two."),
+    asked("Which way?", "left", "It bends.", options=["left", "right"]),
+    new_markdown_cell(
+        "## Second step, `far` away [T3.9]\n\nSee [before](03_walk.ipynb#First-step-[T3.1]) and `stride_of`.",
+        metadata=STATION,
+    ),
+    new_code_cell("last_cell = 1", metadata={"tags": ["fold"]}),
 ]
 
 TABLES = [
@@ -178,12 +222,14 @@ TABLES = [
 
 
 def write_course(folder):
-    "A course of five pages, executed, with the real assets and configuration."
-    pages = {"index": HOME, "glossary": WORDS, "01_scaling": LESSON, "02_pooling": POOLING, "api/tables": TABLES}
+    "A course of six notebooks, executed, with the real assets and configuration."
+    pages = {"index": HOME, "glossary": WORDS, "01_scaling": LESSON, "02_pooling": POOLING, "03_walk": WALK}
+    pages["api/tables"] = TABLES
     for name, cells in pages.items():
         write(folder, f"nbs/{name}.ipynb", cells)
     runs.remember(folder, {"02_pooling": runs.Record("", "", 1.0, 1, 1, "", {"seed": 5, "name": "a `b`"})})
     (folder / "nbs/pixel.png").write_bytes(base64.b64decode(PNG))
+    (folder / "nbs/glossary.csv").write_text("english,korean\npooling,풀링\nmax pooling,최대 풀링\n", encoding="utf-8")
     (folder / "settings.ini").write_text(SETTINGS)
     (folder / "tinylib").mkdir()
     (folder / "tinylib/__init__.py").touch()
@@ -263,8 +309,8 @@ def test_every_notebook_becomes_a_page(tiny, builder):
 @builders
 def test_sidebar_goes_by_week(tiny, builder):
     text = re.sub(r"<[^>]*>|\s+", " ", text_of(built(tiny, builder), "nbs/scaling.html"))
-    shown = re.findall(r"Start|Home|Words|The eight weeks|1 · Scaling|2 · Pooling|Beyond|The library|Tables", text)
-    order = ["Start", "Home", "Words", "The eight weeks", "1 · Scaling", "2 · Pooling", "The library", "Tables"]
+    shown = re.findall(r"Start|Home|Words|The eight weeks|\d · (?:Scaling|Pooling|Walking)|Beyond|The library|Tables", text)
+    order = ["Start", "Home", "Words", "The eight weeks", "1 · Scaling", "2 · Pooling", "3 · Walking", "The library"]
     assert shown[shown.index("Start") :][: len(order)] == order and "Beyond" not in shown
 
 
@@ -396,11 +442,12 @@ def test_lines_for_the_runner_are_not_for_the_reader(tiny, builder):
 def test_every_page_says_where_the_course_can_be_had(tiny, builder, page):
     made, repository = built(tiny, builder), "https://github.com/a/tinylib"
     links = {unescape(link) for link in re.findall(r'<a\b[^>]*\shref="([^"]+)"', text_of(made, page))}
-    path = next(p for p in ["nbs/01_scaling", "nbs/02_pooling", page.removesuffix(".html")] if p.endswith(page[4:-5]))
+    stem = page.removesuffix(".html")
+    path = "nbs/03_walk" if "walk" in stem else {"scaling": "nbs/01_scaling", "pooling": "nbs/02_pooling"}.get(stem[4:], stem)
     notebook = f"{path}.ipynb"
     assert links >= {repository, f"{repository}/blob/main/{notebook}", f"{repository}/edit/main/{notebook}"}
     assert any(link.startswith(f"{repository}/issues/new?title={notebook}") for link in links)
-    assert Path(notebook).name in links  # the download lies beside the page
+    assert os.path.relpath(notebook, Path(page).parent) in links  # the download lies beside the page
     assert (made.folder / notebook).read_bytes() == (tiny / notebook).read_bytes()
     assert re.search(rf'href="{repository}/blob/main/LICENSE-lessons" rel="license">CC BY 4.0<', text_of(made, page))
 
@@ -441,6 +488,107 @@ def test_every_page_is_in_the_sitemap(tiny, builder):
     listed = re.findall("<loc>(.*?)</loc>", text_of(made, "sitemap.xml"))
     assert sorted(listed) == sorted(f"https://a.github.io/tinylib/{page}" for page in PAGES)
     assert "Sitemap: https://a.github.io/tinylib/sitemap.xml" in text_of(made, "robots.txt")
+
+
+# A week and its stations
+
+
+@builders
+def test_a_week_is_cut_at_its_marks(tiny, builder):
+    made = built(tiny, builder)
+    own, first, second, whole = (text_of(made, page) for page in ("nbs/walk.html", *WEEK))
+    assert "<title>First step – Walking – " in first and "<title>Second step, far away – Walking – " in second
+    for text, there in [(first, "It says so."), (first, "Claim C3.1"), (second, "last_cell")]:
+        assert [there in page for page in (first, second, whole)] == [text is first, text is second, True]
+    assert "After this week" in own and "After this week" in whole and "After this week" not in first + second
+    assert "<!-- station" not in own + first + second + whole
+    assert re.search(r'<h1 [^>]*id="first-step-t3.1"[^>]*>First step', first) and first.count("<h1") == 1
+    assert re.search(r'<h2 [^>]*id="how-far"', first) and re.search(r'<h3 [^>]*id="by-hand"', first)
+    assert re.search(r'<h2 [^>]*id="first-step-t3.1"', whole)
+
+
+@builders
+def test_a_week_shows_its_way(tiny, builder):
+    own, first, second, whole = (text_of(built(tiny, builder), page) for page in ("nbs/walk.html", *WEEK))
+    assert re.search(r'<a href="walk/first-step.html"><span[^>]*>1</span>First step</a><span[^>]*>about 4 min', own)
+    assert '<a href="walk/first-step.html#C3.1">Claim C3.1</a><p>A step <code>helps</code>.</p>' in own
+    assert "Week 3 · Walking</a> · station 2 of 2 · about 1 min" in second
+    assert 'aria-current="page">1 · First step</a>' in first and 'aria-current="page">All on one page' in whole
+    assert 'href="first-step.html">1 · First step' in second and 'href="walk/first-step.html"' not in second
+    for text, before, after in [
+        (own, "pooling.html", "walk/first-step.html"),
+        (first, "../walk.html", "second-step-far-away.html"),
+        (second, "first-step.html", "../api/tables.html"),
+        (whole, "../pooling.html", "../api/tables.html"),
+    ]:
+        assert f'rel="prev" href="{before}"' in text and f'rel="next" href="{after}"' in text
+    assert "On this page" in first and "#how-far" in first and "On this page" not in second
+
+
+@builders
+def test_links_land_in_the_right_station(tiny, builder):
+    own, first, second, whole = (main_of(built(tiny, builder), page) for page in ("nbs/walk.html", *WEEK))
+    assert '<a href="walk/second-step-far-away.html#T3.9">how far' in own
+    assert '<a href="second-step-far-away.html#T3.9">farther' in first and '<a href="#T3.9">farther' in whole
+    assert '<a href="../scaling.html#T1.1">a rule' in first and '<a href="../scaling.html#T1.1">a rule' in whole
+    assert '<a href="first-step.html#first-step-t3.1">before' in second
+    assert '<a href="first-step.html#walk.stride_of"><code>stride_of' in second
+    assert 'src="../pixel.png"' in first and re.search(r'src="\.\./(03_)?walk_files/[^"]+"', first)
+    assert 'id="fn1"' in first and 'id="fn1"' not in second
+
+
+@builders
+def test_search_engines_and_search_know_a_week(tiny, builder):
+    made, site = built(tiny, builder), "https://a.github.io/tinylib/nbs"
+    own, first, second, whole = (text_of(made, page) for page in ("nbs/walk.html", *WEEK))
+    assert f'canonical" href="{site}/walk/all.html"' in first and f'canonical" href="{site}/walk/all.html"' in whole
+    assert f'og:url" content="{site}/walk/first-step.html"' in first and f'canonical" href="{site}/walk.html"' in own
+    assert ["data-pagefind-body" in text for text in (own, first, second, whole)] == [True, True, True, False]
+
+
+@builders
+def test_a_lesson_folds_what_is_not_in_sight(tiny, builder):
+    whole = re.sub(r"\s+", " ", main_of(built(tiny, builder), "nbs/walk/all.html"))
+    lines = [re.sub(r"<[^>]*>", "", found).strip() for found in re.findall(r"<summary>(.*?)</summary>", whole)]
+    assert lines == [
+        "On this page",
+        "Set-up: imports, what you can change (seed, full)",
+        "stride_of(step, by, far) How far one step goes. · 3 lines in tinylib.walk",
+        "2 checks passed",
+        "Code of the figure",
+        "Answer",
+        "Answer",
+        "Code · 1 line",
+    ]
+    assert '<summary> <code>stride_of(step, by, far)</code> How <em>far</em> one' in whole.replace("<summary><", "<summary> <")
+    frame = whole[whole.index('id="walk.stride_of"') :]
+    assert frame.index("<details") < frame.index("def</span> stride_of") < frame.index("</details>")
+    assert 'exported-name">tinylib.walk.taught<' in whole and "ask(...)" not in whole
+
+
+@builders
+def test_a_card_gives_its_words_in_korean(tiny, builder):
+    first = re.sub(r"\s+", " ", main_of(built(tiny, builder), WEEK[0]))
+    card = first[first.index('class="card"') :]
+    assert re.search(r'<a href="\.\./glossary.html#max-pooling">max pooling</a> <span lang="ko">최대 풀링</span>', card)
+
+
+MARKS = {
+    "expected `## Title` first in a cell tagged station": [new_markdown_cell("Text.", metadata=STATION)],
+    "another station has the title": [new_markdown_cell("## First step", metadata=STATION)] * 2,
+    "expected a title that can name a page, received 'All'": [new_markdown_cell("## All", metadata=STATION)],
+    r"the station 'Long' has about \d+ screens": [new_markdown_cell("## Long\n\n" + "word " * 9000, metadata=STATION)],
+    "received 'quokka'": [new_markdown_cell("**Words.** quokka", metadata={"tags": ["card"]})],
+    "#nowhere names a place that is not on that page": [
+        new_markdown_cell("## A way\n\n[x](#nowhere)", metadata=STATION)
+    ],
+}
+
+
+@pytest.mark.parametrize("said", MARKS)
+def test_a_lesson_without_its_form_stops_the_build_with_notebook_and_cell(course, said):
+    write(course, "nbs/02_pooling.ipynb", [*POOLING, *MARKS[said]])
+    fails_and_keeps(course, rf"nbs/02_pooling\.ipynb, cell 3.*{said}|{said} \(nbs/02_pooling\.ipynb, cell 3")
 
 
 # Markup
@@ -709,7 +857,7 @@ def test_a_full_disk_is_one_sentence_at_every_moment(course, monkeypatch, place,
     monkeypatch.setattr(shutil, "copytree_", COPYTREE, raising=False)
     monkeypatch.setattr(site, "run_tool", lambda *args, **kwargs: "")
     for step in ("frame_pages", "finish", "write_extras"):
-        monkeypatch.setattr(site, step, lambda *args: None)
+        monkeypatch.setattr(site, step, lambda *args: [])
     told = fails_and_keeps(course, r"[Nn]o space left on")
     assert "the old site stays" in told and "[(" not in told
 
@@ -1180,7 +1328,7 @@ def test_a_page_reads_without_scripts(visit, builder, width):
     assert page.locator("header.top button:visible").count() == 0  # a button would be dead
     if width == 360:
         page.get_by_role("link", name="Pages").click()
-    assert page.locator("#sidebar a:visible").count() == len(PAGES)
+    assert page.locator("#sidebar a:visible").count() == len(NOTEBOOKS)
     page.locator("#sidebar").get_by_role("link", name="2 · Pooling").click()
     page.wait_for_url("**/pooling.html")
 
@@ -1218,6 +1366,98 @@ def test_the_page_for_addresses_that_lead_nowhere_leads_back(browser, tiny, buil
     page.close()
     server.shutdown()
     server.server_close()
+
+
+@needs_browser
+@builders
+def test_an_old_address_leads_to_the_station(visit, builder):
+    page = visit(builder, "nbs/walk.html#T3.9")
+    page.wait_for_url("**/walk/second-step-far-away.html#T3.9")
+    page = visit(builder, "nbs/walk.html#walk.stride_of")
+    page.wait_for_url("**/walk/first-step.html#walk.stride_of")
+    assert page.locator("details", has_text="stride_of").first.get_attribute("open") is not None
+    page.goto(page.url.split("#")[0].replace("/first-step", "") + "#the-stations")
+    assert page.url.endswith("walk.html#the-stations")
+
+
+@needs_browser
+@builders
+def test_one_switch_shows_all_code_and_is_remembered(visit, builder):
+    page = visit(builder, WEEK[0])
+    switch, code = page.get_by_role("button", name="Show all code"), page.get_by_text("draw_the_way")
+    assert switch.get_attribute("aria-pressed") == "false" and not code.is_visible()
+    switch.focus()
+    page.keyboard.press("Enter")
+    assert switch.get_attribute("aria-pressed") == "true" and code.is_visible()
+    page.goto(page.url.replace("first-step", "second-step-far-away"), wait_until="networkidle")
+    assert page.get_by_text("last_cell").is_visible()
+    page.get_by_role("button", name="Show all code").click()
+    assert not page.get_by_text("last_cell").is_visible()
+
+
+@needs_browser
+@builders
+def test_a_fold_opens_by_keyboard_and_without_scripts(visit, builder):
+    page = visit(builder, WEEK[0], java_script_enabled=False)
+    fold = page.locator("summary", has_text="stride_of")
+    assert not page.get_by_text("step * by").is_visible() and page.get_by_role("button").count() == 0
+    fold.focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_text("step * by").is_visible()
+    page.locator(".ask summary").first.click()
+    assert page.get_by_text("Two and two.").is_visible()
+
+
+@needs_browser
+@builders
+def test_a_station_is_marked_as_read_here_and_on_the_map(visit, builder):
+    page = visit(builder, WEEK[0])
+    page.get_by_role("button", name="Mark as read").press("Enter")
+    assert page.get_by_role("button", name="Read", exact=True).get_attribute("aria-pressed") == "true"
+    page.get_by_role("link", name="Week 3 · Walking").click()
+    page.wait_for_url("**/walk.html")
+    assert page.locator(".map li.done").count() == 1
+    assert page.locator(".map").get_by_role("link", name="First step, read").is_visible()
+    page.go_back()
+    page.get_by_role("button", name="Read", exact=True).click()
+    assert page.locator(".strip li.done").count() == 0
+
+
+@needs_browser
+@builders
+def test_a_question_takes_an_answer_by_keyboard_and_says_whether_it_is_right(visit, builder):
+    page = visit(builder, WEEK[0])
+    field, status = page.get_by_role("textbox", name="How many steps?"), page.locator(".ask [role=status]")
+    field.fill("5")
+    field.press("Enter")
+    assert status.first.inner_text().startswith("Not that") and not page.get_by_text("Two and two.").is_visible()
+    field.fill(" 4,0 ")
+    field.press("Enter")
+    assert status.first.inner_text() == "Right." and page.get_by_text("Two and two.").is_visible()
+    choices = page.get_by_role("group", name="Which way?")
+    choices.get_by_role("radio", name="right").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    assert choices.get_by_role("radio", name="left").is_checked() and status.last.inner_text() == "Right."
+
+
+@needs_browser
+@builders
+def test_eighty_eight_columns_fit(visit, builder):
+    page = visit(builder, WEEK[0], viewport={"width": 1280, "height": 900})
+    line = page.locator("pre", has_text="wide = 88")
+    for width in (1280, 1440, 1920):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert line.evaluate("e => e.scrollWidth <= e.clientWidth"), width
+
+
+@needs_browser
+@builders
+def test_print_keeps_folds_closed_with_their_lines(visit, builder):
+    page = visit(builder, "nbs/walk/all.html", viewport={"width": 680, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.get_by_text("2 checks passed").is_visible() and not page.get_by_text("assert").first.is_visible()
+    assert page.get_by_text("taught").last.is_visible() and page.locator(".ask form").first.is_hidden()
 
 
 LAB = """document.addEventListener("keydown", event => {
