@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from . import files, grading, lessons, runs
+from . import files, grading, lessons, runs, site, stations
 
 # %% ../nbs/api/workbook.ipynb #6eecabec
 def _source(cell) -> str:
@@ -75,15 +75,22 @@ def _code_cell(
     }
 
 
+def _card(text: str, words: dict[str, str]) -> str:  # with each word in English and Korean
+    card = stations.card_markdown(text, words, "glossary.ipynb")
+    return re.sub(r"(glossary\.ipynb)#[^)]*", r"\1", re.sub(r"^:::.*\n?", "", card, flags=re.M)).strip()
+
+
 def learner_copy(
     notebook: dict,  # a lesson's or another page's JSON
     outputs: dict[str, list[dict]] | None = None,  # of its last run, by the id of the cell
+    words: dict[str, str] | None = None,  # the glossary: Korean by English
 ) -> dict:  # the same kind of JSON
     "A page of the course without what only its makers need, folded as on the site."
     cells = []
     for cell in notebook["cells"]:
         if cell["cell_type"] != "code":
-            cells.append(_markdown(cell["id"], _source(cell)))
+            is_card = "card" in cell["metadata"].get("tags", [])
+            cells.append(_markdown(cell["id"], _card(_source(cell), words or {}) if is_card else _source(cell)))
         elif lessons.kind_of(_source(cell), cell["metadata"].get("tags", [])) != "hidden":
             cells += [_code_cell(cell, (outputs or {}).get(cell["id"], [])), *_caption(cell)]
     return {"cells": cells, "metadata": _kernel(), "nbformat": 4, "nbformat_minor": 5}
@@ -149,7 +156,7 @@ def pages(
     "All that a workbook holds, made from the course as it is now."
     import nbformat
 
-    made, titles, exercises, n_pictures = {}, {}, set(), 0
+    made, titles, exercises, n_pictures, words = {}, {}, set(), 0, site.read_words(course)
     for name, path in runs.notebooks(course).items():
         notebook = runs.read_notebook(path)
         if name == "index":
@@ -160,7 +167,7 @@ def pages(
             continue
         outputs = _outputs(course, name, notebook)
         n_pictures += bool(outputs)
-        made[f"{name}.ipynb"] = learner_copy(notebook, outputs)
+        made[f"{name}.ipynb"] = learner_copy(notebook, outputs, words)
         if re.match(r"\d\d_", name):
             titles[name] = _title(notebook)
     for name in exercises & titles.keys():

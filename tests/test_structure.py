@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
     "site": ("files", "lessons", "stations", "supervisor", "runs"),
-    "workbook": ("files", "grading", "lessons", "runs"),
+    "workbook": ("files", "grading", "lessons", "runs", "site", "stations"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
