@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
-from cnncourse import scaling
+from cnncourse import labels, pixels, scalers, scaling
 from cnncourse.scaling import MinMaxScaler, Standardizer
 
 SCALERS = [Standardizer, MinMaxScaler]
@@ -108,7 +108,29 @@ def test_column_names_are_kept_and_compared():
         scaler.transform(frame.rename(columns={"hue": "colour"}))
 
 
+ROOMS = {
+    scalers: ["MinMaxScaler", "averaged_axes", "scale_or_one"],
+    pixels: ["check_pixels", "to_channels_first", "to_channels_last", "to_uint8"],
+    labels: ["encode_labels", "from_one_hot"],
+}
+
+
+@pytest.mark.parametrize(("room", "name"), [(room, name) for room, names in ROOMS.items() for name in names])
+def test_what_the_rooms_below_make_is_the_lessons_too(room, name):
+    assert getattr(scaling, name) is getattr(room, name)
+
+
 # The numbers
+
+
+@few
+@given(images=image_batches(), axes=st.sampled_from([(0,), (0, 2, 3), (1, 2, 3), (0, 1, 2, 3)]))
+def test_the_spread_is_numpys_and_one_where_there_is_none(images, axes):
+    spread = scalers.std_or_one(images, axes)
+    flat = np.ptp(images, axis=axes, keepdims=True) == 0
+    assert_array_equal(spread[flat], 1)
+    assert_allclose(spread[~flat], images.std(axis=axes, keepdims=True)[~flat], rtol=1e-12)
+    assert scalers.std_or_one(images.astype(np.float32), axes).dtype == np.float64
 
 
 @pytest.mark.parametrize("scaler", SCALERS)
