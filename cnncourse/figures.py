@@ -62,7 +62,7 @@ def as_seen_by(
         light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055
     )
 
-# %% ../nbs/08_figures.ipynb #bc9c8b43
+# %% ../nbs/08_figures.ipynb #8e66ee06
 from cnncourse.grids import (
     as_picture,
     as_pictures,
