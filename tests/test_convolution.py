@@ -460,6 +460,42 @@ def test_so_do_the_other_calls():
     assert peak(conv2d, large, w.astype(np.float32), padding=1) < 64 * 2**20
 
 
+@pytest.mark.parametrize(
+    "kernel_size, stride, dilation", [((2, 3), (1, 2), (2, 1)), ((3, 1), (3, 1), (1, 4)), (2, (2, 3), 1)]
+)
+def test_windows_are_cut_out_one_by_one(kernel_size, stride, dilation):
+    x = np.arange(2 * 9 * 11).reshape(2, 9, 11)
+    (kh, kw), (sh, sw), (dh, dw) = (cnn.as_pair(v, "v") for v in (kernel_size, stride, dilation))
+    view = cnn.windows(x, kernel_size, stride, dilation)
+    assert view.shape[1:3] == cnn.conv_geometry((9, 11), kernel_size, stride, 0, dilation).out
+    for r, c in np.ndindex(view.shape[1:3]):
+        want = x[:, r * sh : r * sh + dh * kh : dh, c * sw : c * sw + dw * kw : dw]
+        assert (view[:, r, c] == want).all()
+
+
+@settings(max_examples=100, **quick)
+@given(layers())
+def test_visit_counts_are_the_gradient_of_a_kernel_of_ones(layer):
+    more = {key: layer[key] for key in ("stride", "padding", "dilation")}
+    x, w = np.zeros((1, 1, *layer["size"]), int), np.ones((1, 1, *layer["kernel_size"]), int)
+    dy = np.ones((1, 1, *cnn.conv_geometry(layer["size"], layer["kernel_size"], **more).out), int)
+    counts = cnn.visit_counts(layer["size"], layer["kernel_size"], **more)
+    assert (counts == conv2d_backward(dy, x, w, **more)[0][0, 0]).all()
+    rows, columns = (
+        cnn.unread(*(layer[key][axis] for key in ("size", "kernel_size", "stride", "pads", "dilation")))
+        for axis in (0, 1)
+    )
+    unread = np.zeros(counts.shape, bool)
+    unread[rows], unread[:, columns] = True, True
+    assert ((counts == 0) == unread).all()
+
+
+@pytest.mark.parametrize("jump, stride, want", [(2, 2, 1), (3, 2, 1.5), (1, 2, 0.5), (4, 3, 4 / 3)])
+def test_a_transposed_layer_divides_the_jump(jump, stride, want):
+    field = cnn.ReceptiveField(5, jump, 2.0).through_transposed(3, stride)
+    assert field.jump == want and isinstance(field.jump, int) == (jump % stride == 0)
+
+
 def layer_of(x_shape=(1, 1, 5, 5), w_shape=(1, 1, 3, 3), **settings_):
     return lambda: conv2d(np.ones(x_shape), np.ones(w_shape), **settings_)
 
