@@ -12,6 +12,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .pictures import check_boxes
+from cnncourse.warps import (
+    _clip_boxes,
+    _from_float,
+    _to_float,
+    affine_matrix,
+    as_batch,
+    bring_inside,
+    check_matrices,
+    gather,
+    move_boxes,
+    resample,
+    source_places,
+    warp,
+    warp_masks,
+)
+
+# %% ../nbs/05_augmentation.ipynb #6a2eba02
 from cnncourse.changes import (
     Augmented,
     Augmenter,
@@ -37,22 +55,6 @@ from cnncourse.changes import (
     _in_pixels,
     about_centre,
     chain_matrices,
-)
-from .pictures import check_boxes
-from cnncourse.warps import (
-    _clip_boxes,
-    _from_float,
-    _to_float,
-    affine_matrix,
-    as_batch,
-    bring_inside,
-    check_matrices,
-    gather,
-    move_boxes,
-    resample,
-    source_places,
-    warp,
-    warp_masks,
 )
 
 # %% ../nbs/05_augmentation.ipynb #60ef6085

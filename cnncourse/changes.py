@@ -348,7 +348,7 @@ def _in_pixels(boxes):
     "Whether any box of a batch is larger than a share of a picture can be: a small one may lie in a corner."
     return any((np.asarray(box, np.float64) > 1.01).any() for box in boxes)
 
-
+# %% ../nbs/api/changes.ipynb #bd55c4c6
 def _move_all(boxes, matrices, height, width, min_visible):
     "The boxes of each picture moved by its matrix, and which are left."
     how = {"min_visible": min_visible, "pixels": _in_pixels(boxes)}
@@ -366,7 +366,15 @@ def _check_masks(masks, x, single=False):
         raise ValueError(f"masks must have the pictures' size, {expected}; got {masks.shape}")
     return masks[None] if single else masks
 
-# %% ../nbs/api/changes.ipynb #af6b49d1
+# %% ../nbs/api/changes.ipynb #0afef1a3
+def _checked(steps):
+    "The steps of a chain as a tuple; `ValueError` for anything else."
+    for step in steps:
+        if not isinstance(step, (GeometricStep, PixelStep)):
+            raise ValueError(f"steps must be records such as Rotate(30); got {step!r}")
+    return tuple(steps)
+
+
 def _pictures(x, matrix, steps, drawn, rng, fill, value):
     "New pictures (n, c, h, w): resampled once if anything moves, then through the pixel steps, block by block."
     moves = any(isinstance(step, GeometricStep) for step in steps)
@@ -403,10 +411,7 @@ class Augmenter:
     value: float = 0.0  # for `constant`: from 0 (black) to 1 (white)
 
     def __post_init__(self):
-        object.__setattr__(self, "steps", tuple(self.steps))
-        for step in self.steps:
-            if not isinstance(step, (GeometricStep, PixelStep)):
-                raise ValueError(f"steps must be records such as Rotate(30); got {step!r}")
+        object.__setattr__(self, "steps", _checked(self.steps))
         _check_fill(self.fill, self.value)
 
     def __call__(self, x, seed: int | np.random.Generator) -> np.ndarray:
@@ -431,10 +436,6 @@ class Augmenter:
             boxes, kept = _move_all(_as_lists(boxes, len(x), single), matrix, *x.shape[2:], min_visible)
         if masks is not None:
             masks = warp_masks(_check_masks(masks, x, single), matrix, fill=self.fill)
-        parts = (
-            _pictures(x, matrix, self.steps, drawn, rng, self.fill, self.value),
-            boxes,
-            masks,
-            kept,
-        )
+        new = _pictures(x, matrix, self.steps, drawn, rng, self.fill, self.value)
+        parts = (new, boxes, masks, kept)
         return Augmented(*(part[0] if single and part is not None else part for part in parts))

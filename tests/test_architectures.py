@@ -85,6 +85,15 @@ def test_multiply_adds_are_those_that_pytorch_counts():
         assert counter.get_total_flops() == 2 * n_macs(net), net.name
 
 
+def test_lenet_of_1998_is_squashed_after_each_layer_with_weights_but_the_last():
+    "LeCun and others 1998, section II.B: the result of subsampling, too, is passed through a sigmoidal function."
+    net = architectures.lenet5(variant="1998")
+    kinds = [node.layer.kind for node in net.nodes if not node.name.startswith("c3.")]
+    weighted = [i for i, kind in enumerate(kinds) if kind in ("Conv", "Dense", "Concat")]
+    assert [kinds[i + 1] for i in weighted[:-1]] == ["Activation"] * 6 and weighted[-1] == len(kinds) - 1
+    assert n_params(networks.cut(net, "f6")) == 60_000
+
+
 @pytest.mark.parametrize("name", ["lenet5", "vgg16", "googlenet", "resnet18"])
 def test_a_small_form_learns(name):
     data = datasets.load("shapes", n_train=128, n_test=8, size=32, seed=0)

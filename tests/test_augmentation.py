@@ -15,7 +15,7 @@ import skimage.transform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnncourse import augmentation, datasets
+from cnncourse import augmentation, changes, datasets, warps
 from cnncourse.augmentation import (
     Augmenter,
     Blur,
@@ -238,7 +238,7 @@ def test_blocks_do_not_matter(monkeypatch):
     x = datasets.shapes(40, size=32, seed=0).x
     chain = Augmenter([*GEOMETRIC, Contrast((0.5, 2), p=0.5), Blur((0, 2)), Noise(0.1)])
     whole = chain(x, 0)
-    monkeypatch.setattr(augmentation, "_blocks", lambda shape: [slice(0, shape[0])])
+    monkeypatch.setattr(changes, "_blocks", lambda shape: [slice(0, shape[0])])
     np.testing.assert_array_equal(chain(x, 0), whole)
 
 
@@ -328,6 +328,15 @@ def test_cutmix_keeps_the_boxes_that_can_be_seen():
             for new, kept in zip(mixed.boxes, mixed.kept, strict=True):
                 assert len(new) == kept.sum() and (new >= 0).all() and (new <= 20).all()
     assert found == {(True, True), (True, False), (False, True), (False, False)} - ({(False, False)} - found)
+
+
+# The rooms below
+
+
+@pytest.mark.parametrize("room", [warps, changes], ids=lambda room: room.__name__)
+def test_all_names_of_the_rooms_below_are_this_rooms_too(room):
+    names = [name for name in room.__all__ if getattr(augmentation, name, None) is not getattr(room, name)]
+    assert len(room.__all__) >= 10 and names == []
 
 
 # What must fail, with one clear sentence
