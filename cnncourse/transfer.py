@@ -99,7 +99,8 @@ def linear_head(
 
     if len(x) != len(y) or len(np.unique(y)) < 2:
         raise ValueError(
-            f"a head needs examples of two classes or more; got {len(x)} with labels {np.unique(y)}"
+            "a head needs examples of two classes or more; "
+            f"got {len(x)} with labels {np.unique(y)}"
         )
     return make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, max_iter=1000)
