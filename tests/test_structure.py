@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "anomaly": ("files", "labels", "scaling", "networks", "training", "transfer", "pictures"),
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
-    "site": ("files", "supervisor", "runs", "lessons", "stations"),
+    "lighten": ("files",),
+    "site": ("files", "supervisor", "runs", "lessons", "stations", "lighten"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
 MODULES = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
