@@ -24,6 +24,8 @@ import pytest
 from conftest import needs_browser, needs_quarto
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from measuring import LIMITS, measure, too_much, total
+
 from cnncourse import runs, site
 from cnncourse.figures import Player
 from cnncourse.lessons import ask as question
@@ -1458,6 +1460,20 @@ def test_print_keeps_folds_closed_with_their_lines(visit, builder):
     page.emulate_media(media="print")
     assert page.get_by_text("2 checks passed").is_visible() and not page.get_by_text("assert").first.is_visible()
     assert page.get_by_text("taught").last.is_visible() and page.locator(".ask form").first.is_hidden()
+
+
+@needs_browser
+@builders
+def test_what_a_week_takes_can_be_measured(browser, tiny, builder):
+    found = measure(browser, built(tiny, builder).folder)
+    week = found["weeks"]["3"]
+    first = week["stations"]["first-step"]
+    assert list(week["stations"]) == ["first-step", "second-step-far-away"] and 0.5 < first["screens"] < 4
+    assert (first["lines"], first["checks"], first["blocks"], first["wide"]) == (3, 0, 2, 0)
+    assert total(week, "lines") == 3 and 100 < first["nodes"] < 1000 and 5 < first["kb"] < 60
+    assert too_much(found) == ["week 3: the first figure begins on screen None"]
+    tight = LIMITS | {"lines": 2, "station": 0.1, "nodes": 9, "station_kb": 1.0, "home_kb": 1.0, "screens": {"": 0.1}}
+    assert len(too_much(found, tight)) == 10
 
 
 LAB = """document.addEventListener("keydown", event => {
