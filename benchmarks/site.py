@@ -21,7 +21,9 @@ def table(found: dict) -> str:
     lines = [f"{'':58}" + "".join(f"{name:>9}" for name in columns)]
     for number, week in found["weeks"].items():
         sums = [total(week, name) for name in columns[:5]]
-        lines.append(f"Week {number}, first figure on screen {week['figure']}".ljust(58) + "".join(f"{n:9g}" for n in sums))
+        lines.append(
+            f"Week {number}, first figure on screen {week['figure']}".ljust(58) + "".join(f"{n:9g}" for n in sums)
+        )
         for name, station in week["stations"].items():
             lines.append(f"  {name}"[:57].ljust(58) + "".join(f"{station[column]:9g}" for column in columns))
     return "\n".join([*lines, f"Home: {found['home_kb']:g} KB over the wire"])

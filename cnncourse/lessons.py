@@ -182,7 +182,9 @@ def minutes(
         if cell["cell_type"] == "markdown":
             total += len(text.split()) / 90
         elif (kind := kind_of(text, _tags(cell))) in ("lesson", "figure"):
-            total += 1 if kind == "figure" or bare(text).lstrip().startswith("ask(") else (bare(text).count("\n") + 1) / 12
+            total += (
+                1 if kind == "figure" or bare(text).lstrip().startswith("ask(") else (bare(text).count("\n") + 1) / 12
+            )
     return max(1, round(total))
 
 # %% ../nbs/api/lessons.ipynb #c83e6b98

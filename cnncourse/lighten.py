@@ -124,7 +124,11 @@ def drop_replaced(
     texts: list[str],  # HTML of its pages
 ):
     "Remove each picture that has a lighter form beside it and that no page names."
-    named = {Path(unquote(source)).name for text in texts for source in re.findall(r"""["'/ ]([^"'/ ]+\.(?:png|jpe?g))\b""", text)}
+    named = {
+        Path(unquote(source)).name
+        for text in texts
+        for source in re.findall(r"""["'/ ]([^"'/ ]+\.(?:png|jpe?g))\b""", text)
+    }
     for file in sorted(folder.rglob("*.webp")):
         for heavy in (file.with_suffix(ending) for ending in (".png", ".jpg", ".jpeg")):
             if heavy.is_file() and heavy.name not in named:
@@ -171,4 +175,6 @@ def write_hangul(
     (assets / f"hangul.{form}").write_bytes(data)
     shutil.copy(_font_file().with_name("OFL.txt"), assets / "hangul-OFL.txt")
     style = assets / "site.css"
-    style.write_text(FACE.format(name=f"hangul.{form}", form=form) + style.read_text(encoding="utf-8"), encoding="utf-8")
+    style.write_text(
+        FACE.format(name=f"hangul.{form}", form=form) + style.read_text(encoding="utf-8"), encoding="utf-8"
+    )

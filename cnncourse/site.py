@@ -1295,7 +1295,9 @@ def tidy(
     main = re.sub(r"<th\b([^>]*)>\s*</th>", lambda m: f"<td{re.sub(' scope=.[a-z]*.', '', m[1])}></td>", main)
     main = re.sub(r'(<t[dh]\b[^>]*?) halign="[a-z]*"', r"\1", main)  # pandas' own, no longer HTML
     main = SIZED_FRACTION.sub(r'<mstyle displaystyle="\1"><mfrac>\2</mfrac></mstyle>', main)
-    main = re.sub(r'<a href="#cb\d+-\d+"[^>]*></a>|(?<=<span) id="cb\d+-\d+"|(?<=sourceCode") id="cb\d+"', "", main)  # of lines
+    main = re.sub(
+        r'<a href="#cb\d+-\d+"[^>]*></a>|(?<=<span) id="cb\d+-\d+"|(?<=sourceCode") id="cb\d+"', "", main
+    )  # of lines
     main = re.sub(r'<div id="[0-9a-f]{8}" class="cell', '<div class="cell', main)  # names that Quarto gives cells
     main = ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main)
     return main, "<style>\n" + "\n".join(styles) + "\n</style>" if styles else ""
@@ -1380,7 +1382,11 @@ def pages_of(
     except ValueError as error:
         raise SiteError(f"{path}: {error}") from error
     with _at(path):
-        return stations.cut_week(week, main) if week else [stations.Cut(page_path(path), title, main)], description, styles
+        return (
+            stations.cut_week(week, main) if week else [stations.Cut(page_path(path), title, main)],
+            description,
+            styles,
+        )
 
 # %% ../nbs/api/site.ipynb #1c4be1dc
 def frame_page(
@@ -1523,7 +1529,11 @@ def mend_link(
         same = [one for one in known if one[1] == anchor] or [one for one in known if _bare(one[1]) == _bare(anchor)]
         if len(same) == 1:
             there, anchor = same[0]
-            path = path if there == page.resolve() else quote(os.path.relpath(there, file.parent.resolve()).replace(os.sep, "/"))
+            path = (
+                path
+                if there == page.resolve()
+                else quote(os.path.relpath(there, file.parent.resolve()).replace(os.sep, "/"))
+            )
     return path + (f"?{parts.query}" if parts.query else "") + (f"#{anchor}" if anchor else "")
 
 # %% ../nbs/api/site.ipynb #fe2ba8b4
@@ -1734,7 +1744,10 @@ def build_key(
     course = Path(course)
     pages, known = site_pages(course, read_config(course)), records(course)
     library = course / read_settings(course)["DEFAULT"]["lib_path"]
-    makers = [Path(importlib.util.find_spec(f"cnncourse.{name}").origin) for name in ("site", "stations", "lessons", "lighten")]
+    makers = [
+        Path(importlib.util.find_spec(f"cnncourse.{name}").origin)
+        for name in ("site", "stations", "lessons", "lighten")
+    ]
     files = [course / "_quarto.yml", course / "settings.ini", course / GLOSSARY, *makers]
     for page in pages:
         files += [course / page, course / "_run" / page]

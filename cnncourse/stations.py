@@ -44,8 +44,8 @@ class Week(NamedTuple):
     def pages(self) -> list[str]:  # in the order of reading
         return [self.page, *(stop.page for stop in self.stops)]
 
-# %% ../nbs/api/stations.ipynb #7d7d15f9
-LONGEST = 12.0  # screens of 1280 by 900 pixels, as `lessons.screens` estimates them
+# %% ../nbs/api/stations.ipynb #9c8648f8
+LONGEST = 13.0  # screens of 1280 by 900 pixels, as `lessons.screens` estimates them
 
 
 def read_week(
@@ -179,10 +179,16 @@ def strip_html(
         current = ' aria-current="page"' if i == here else ""
         href = quote(relative(stop.page, page) or Path(page).name)
         said = html.escape(f"{i + 1}: {stop.title}")
-        dots.append(f'<li data-station="{_key(stop.page)}"><a href="{href}"{current} title="{said}"><span class="unseen">{said}</span></a></li>')
+        dots.append(
+            f'<li data-station="{_key(stop.page)}"><a href="{href}"{current} title="{said}"><span class="unseen">{said}</span></a></li>'
+        )
     back = f'<a href="{relative(week.page, page)}">Week {week.number} · {html.escape(week.title)}</a>'
     said = f"station {here + 1} of {len(week.stops)} · about {week.stops[here].minutes} min"
-    return f'<nav class="strip" aria-label="Stations of the week" data-pagefind-ignore>\n<p>{back} · {said}</p>\n<ol>\n' + "\n".join(dots) + "\n</ol>\n</nav>"
+    return (
+        f'<nav class="strip" aria-label="Stations of the week" data-pagefind-ignore>\n<p>{back} · {said}</p>\n<ol>\n'
+        + "\n".join(dots)
+        + "\n</ol>\n</nav>"
+    )
 
 # %% ../nbs/api/stations.ipynb #84ea8348
 def read_button(
@@ -199,7 +205,9 @@ def map_html(
     items = []
     for i, stop in enumerate(week.stops):
         link = f'<a href="{quote(relative(stop.page, week.page))}"><span class="place" aria-hidden="true">{i + 1}</span>{html.escape(stop.title)}</a>'
-        items.append(f'<li data-station="{_key(stop.page)}">{link}<span class="about">about {stop.minutes} min</span></li>')
+        items.append(
+            f'<li data-station="{_key(stop.page)}">{link}<span class="about">about {stop.minutes} min</span></li>'
+        )
     total = sum(stop.minutes for stop in week.stops)
     title = f'<h2 id="the-stations">{len(week.stops)} stations, about {total} minutes</h2>'
     return f'<div class="map" data-pagefind-ignore>\n{title}\n<ol>\n' + "\n".join(items) + "\n</ol>\n</div>"
@@ -222,7 +230,11 @@ def claims_html(
             text = re.sub(r"</?a\b[^>]*>", "", said).strip()
             cards.append(f'<li><a href="{quote(href, safe="/#")}">Claim {number}</a><p>{text}</p></li>')
     title = '<h2 id="claims-of-the-week">Claims to put to the test</h2>'
-    return f'<div class="claims" data-pagefind-ignore>\n{title}\n<ul>\n' + "\n".join(cards) + "\n</ul>\n</div>" if cards else ""
+    return (
+        f'<div class="claims" data-pagefind-ignore>\n{title}\n<ul>\n' + "\n".join(cards) + "\n</ul>\n</div>"
+        if cards
+        else ""
+    )
 
 # %% ../nbs/api/stations.ipynb #7382e355
 def anchors(
@@ -260,8 +272,12 @@ def card_markdown(
         terms = [" ".join(term.split()).strip(" .") for term in match[1].split(",") if term.strip(" .\n")]
         for term in terms:
             if term not in words:
-                raise lessons.LessonError(f"expected words of nbs/glossary.csv on the card, received {term!r}: write it as there, or add a row")
-        return "**Words.**\n\n" + "\n".join(f"- [{term}]({glossary}#{row_anchor(term)}) {words[term]}" for term in terms)
+                raise lessons.LessonError(
+                    f"expected words of nbs/glossary.csv on the card, received {term!r}: write it as there, or add a row"
+                )
+        return "**Words.**\n\n" + "\n".join(
+            f"- [{term}]({glossary}#{row_anchor(term)}) {words[term]}" for term in terms
+        )
 
     card = re.sub(r"^\*\*Words\.\*\*[ ]*(.*(?:\n.+)*)", told, text, flags=re.MULTILINE)
     return f"::: {{.card}}\n{card}\n:::"
@@ -281,7 +297,9 @@ def _station(
     part: str,  # its HTML
 ) -> Cut:
     heading, body = titled(raised(deeper(part)))
-    heading = heading.replace("<h1", f'<h1 data-pagefind-meta="title:{html.escape(stop.title)} ({html.escape(week.title)})"', 1)
+    heading = heading.replace(
+        "<h1", f'<h1 data-pagefind-meta="title:{html.escape(stop.title)} ({html.escape(week.title)})"', 1
+    )
     head = f'{strip_html(week, stop.page)}\n<header class="title-block">\n{heading}\n</header>\n{contents_html(body)}'
     main = f'{head}\n<div class="body">\n{body}\n</div>\n<!-- actions -->'
     return Cut(stop.page, f"{stop.title} – {week.title}", main)
@@ -296,7 +314,9 @@ def cut_week(
     body = body[: body.rindex("</div>")]
     opening, parts = split_parts(body)
     if list(parts) != [stop.anchor for stop in week.stops]:
-        raise lessons.LessonError(f"expected the stations {[stop.title for stop in week.stops]} in {week.page}; the builder lost a mark")
+        raise lessons.LessonError(
+            f"expected the stations {[stop.title for stop in week.stops]} in {week.page}; the builder lost a mark"
+        )
     title = re.sub(r'<details class="contents".*?</script>', "", head, flags=re.DOTALL)
     title = title.replace("<h1", f'<p class="eyebrow">Week {week.number}</p>\n<h1', 1)
     shown = "\n".join([opening, map_html(week), claims_html(week, parts)])

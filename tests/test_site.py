@@ -22,9 +22,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import needs_browser, needs_quarto
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
 from measuring import LIMITS, measure, too_much, total
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from cnncourse import runs, site
 from cnncourse.figures import Player
@@ -196,7 +195,9 @@ WALK = [
         metadata=STATION,
     ),
     new_markdown_cell("### How far\n\n#### By hand\n\nTwo."),
-    new_code_cell('#| export\ndef stride_of(step, by=2, *, far=3):\n    "How *far* one `step` goes."\n    return step * by'),
+    new_code_cell(
+        '#| export\ndef stride_of(step, by=2, *, far=3):\n    "How *far* one `step` goes."\n    return step * by'
+    ),
     new_code_cell("x = stride_of(2)\nassert x == 4\nassert x != 5"),
     new_code_cell("#| export\ndef taught(step):\n    return step", metadata={"tags": ["lesson"]}),
     new_code_cell(
@@ -311,7 +312,9 @@ def test_every_notebook_becomes_a_page(tiny, builder):
 @builders
 def test_sidebar_goes_by_week(tiny, builder):
     text = re.sub(r"<[^>]*>|\s+", " ", text_of(built(tiny, builder), "nbs/scaling.html"))
-    shown = re.findall(r"Start|Home|Words|The eight weeks|\d · (?:Scaling|Pooling|Walking)|Beyond|The library|Tables", text)
+    shown = re.findall(
+        r"Start|Home|Words|The eight weeks|\d · (?:Scaling|Pooling|Walking)|Beyond|The library|Tables", text
+    )
     order = ["Start", "Home", "Words", "The eight weeks", "1 · Scaling", "2 · Pooling", "3 · Walking", "The library"]
     assert shown[shown.index("Start") :][: len(order)] == order and "Beyond" not in shown
 
@@ -445,7 +448,11 @@ def test_every_page_says_where_the_course_can_be_had(tiny, builder, page):
     made, repository = built(tiny, builder), "https://github.com/a/tinylib"
     links = {unescape(link) for link in re.findall(r'<a\b[^>]*\shref="([^"]+)"', text_of(made, page))}
     stem = page.removesuffix(".html")
-    path = "nbs/03_walk" if "walk" in stem else {"scaling": "nbs/01_scaling", "pooling": "nbs/02_pooling"}.get(stem[4:], stem)
+    path = (
+        "nbs/03_walk"
+        if "walk" in stem
+        else {"scaling": "nbs/01_scaling", "pooling": "nbs/02_pooling"}.get(stem[4:], stem)
+    )
     notebook = f"{path}.ipynb"
     assert links >= {repository, f"{repository}/blob/main/{notebook}", f"{repository}/edit/main/{notebook}"}
     assert any(link.startswith(f"{repository}/issues/new?title={notebook}") for link in links)
@@ -562,7 +569,9 @@ def test_a_lesson_folds_what_is_not_in_sight(tiny, builder):
         "Answer",
         "Code · 1 line",
     ]
-    assert '<summary> <code>stride_of(step, by, far)</code> How <em>far</em> one' in whole.replace("<summary><", "<summary> <")
+    assert "<summary> <code>stride_of(step, by, far)</code> How <em>far</em> one" in whole.replace(
+        "<summary><", "<summary> <"
+    )
     frame = whole[whole.index('id="walk.stride_of"') :]
     assert frame.index("<details") < frame.index("def</span> stride_of") < frame.index("</details>")
     assert 'exported-name">tinylib.walk.taught<' in whole and "ask(...)" not in whole
