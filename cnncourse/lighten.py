@@ -72,7 +72,7 @@ def _kept(
         file.with_suffix(ending).write_bytes(small)
     return ending, width, height
 
-
+# %% ../nbs/api/lighten.ipynb #483c8940
 IMG = re.compile(r"<img\b(?:\"[^\"]*\"|'[^']*'|[^'\">])*>", re.IGNORECASE)
 
 
@@ -87,7 +87,7 @@ def _file_of(
     file = folder / unquote(source)
     return file if file.is_file() else None
 
-
+# %% ../nbs/api/lighten.ipynb #cc2b9a81
 def lighten(
     text: str,  # HTML of a page
     folder: Path,  # where the page lies

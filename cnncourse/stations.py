@@ -304,7 +304,7 @@ def _station(
     main = f'{head}\n<div class="body">\n{body}\n</div>\n<!-- actions -->'
     return Cut(stop.page, f"{stop.title} – {week.title}", main)
 
-
+# %% ../nbs/api/stations.ipynb #133158b3
 def cut_week(
     week: Week,
     main: str,  # HTML of the week's page, with marks
