@@ -162,7 +162,7 @@ def hangul_font(
 def _font_file() -> Path:  # it is published with its licence
     return Path(importlib.util.find_spec("cnncourse").origin).parent / "static/hangul.ttf"
 
-
+# %% ../nbs/api/lighten.ipynb #8704e9d2
 def write_hangul(
     assets: Path,  # the site's `assets`, with `site.css`
     texts: list[str],  # HTML of its pages
