@@ -57,6 +57,7 @@ def read_week(
 ) -> Week | None:  # None: it marks no stations
     "The week that a lesson marks; `LessonError` names the cell of a mark that cannot be a page, or of a station that is too long."
     folder, stops = page.removesuffix(".html"), []
+    lessons.check_above(cells, path)
     for station in lessons.stations(cells, path):
         part, place = cells[station.first : station.stop], f"{path}, cell {station.first + 1}"
         if station.anchor in ("", "all"):

@@ -589,6 +589,7 @@ FORMS = {
     "another station has the title": [new_markdown_cell("## First step", metadata=STATION)] * 2,
     "expected a title that can name a page, received 'All'": [new_markdown_cell("## All", metadata=STATION)],
     r"the station 'Long' has about \d+ screens": [new_markdown_cell("## Long\n\n" + "word " * 9000, metadata=STATION)],
+    "'cell above' speaks of a cell that is folded": [new_markdown_cell("The cell above adds.")],
     "received 'quokka'": [new_markdown_cell("**Words.** quokka", metadata={"tags": ["card"]})],
     "#nowhere names a place that is not on that page": [
         new_markdown_cell("## A way\n\n[x](#nowhere)", metadata=STATION)
@@ -598,7 +599,9 @@ FORMS = {
 
 @pytest.mark.parametrize("said", FORMS)
 def test_a_lesson_without_its_form_stops_the_build_with_notebook_and_cell(course, said):
-    write(course, "nbs/02_pooling.ipynb", [*POOLING, *FORMS[said]])
+    fold = [new_code_cell("import os")] if "folded" in said else []
+    start = POOLING[:1] if fold else POOLING
+    write(course, "nbs/02_pooling.ipynb", [*start, *fold, *FORMS[said]])
     fails_and_keeps(course, rf"nbs/02_pooling\.ipynb, cell 3.*{said}|{said} \(nbs/02_pooling\.ipynb, cell 3")
 
 
