@@ -52,7 +52,7 @@ from urllib.parse import quote, unquote, urlsplit
 import yaml
 from filelock import FileLock
 
-from . import lessons, stations, supervisor
+from . import lessons, lighten, stations, supervisor
 from .files import read_json, write_whole
 from .runs import read_notebook, records
 from .stations import relative
@@ -1371,10 +1371,16 @@ def pages_of(
     text: str,  # a page as a builder made it
     path: str,  # its notebook, relative to the course
     week: stations.Week | None,  # the week that it is, where it marks stations
+    folder: Path | None = None,  # where a page and its pictures lie; None: leave pictures as they are
+    store: Path | None = None,  # where lighter pictures are kept
 ) -> tuple[list[stations.Cut], str, str]:
     "The pages of the site that it becomes, its sentence, and the styles that stood in it."
     title, description, main = page_parts(text)
     main, styles = tidy(main)
+    try:
+        main = lighten.lighten(main, folder, store) if folder else main
+    except ValueError as error:
+        raise SiteError(f"{path}: {error}") from error
     with _at(path):
         return (
             stations.cut_week(week, main) if week else [stations.Cut(page_path(path), title, main)],
@@ -1410,7 +1416,7 @@ def frame_page(
         home=relative(page_path(in_order(entries)[0]["href"]), page) or Path(page).name,
         sidebar=sidebar_html(entries, page, weeks),
         neighbours=neighbours_html(entries, page, weeks),
-        main=made.main.replace("<!-- actions -->", actions_html(origin, path, page, week)),
+        main=lighten.first_at_once(made.main.replace("<!-- actions -->", actions_html(origin, path, page, week))),
         look="station" if station else "week" if week and not whole else kind,
         read=stations.read_button(page) if station else "",
         switch=SWITCH if (station or whole or not week) and kind == "lesson" and "code-fold" in made.main else "",
@@ -1453,24 +1459,26 @@ def frame_pages(
     out: Path,  # the site, as a builder left it
 ) -> list[str]:
     "Cut the weeks, put the frame round every page, the notebooks and the search index beside them; the paths of the pages."
-    config, origin, made = read_config(folder), read_origin(read_settings(course)), []
+    config, origin, made = read_config(folder), read_origin(read_settings(course)), {}
     frame, paths = read_frame(folder, "page.html"), site_pages(folder, config)
     weeks = read_weeks({path: _read(Path(course) / path, path) for path in paths})
     shutil.copytree(
         folder / "assets", out / "assets", ignore=shutil.ignore_patterns("*.html", "*.lua"), dirs_exist_ok=True
     )
     for path in paths:
-        text = (out / page_path(path)).read_text(encoding="utf-8")
-        pages, *about = pages_of(text, path, weeks.get(path))
-        for one in pages:
-            (out / one.page).parent.mkdir(parents=True, exist_ok=True)
-            framed = frame_page(frame, one, about, path, config, origin, weeks)
-            (out / one.page).write_text(framed, encoding="utf-8")
-        made += [one.page for one in pages]
+        file = out / page_path(path)
+        store = Path(course) / "_run/pictures"
+        pages, *about = pages_of(file.read_text(encoding="utf-8"), path, weeks.get(path), file.parent, store)
+        made |= {one.page: frame_page(frame, one, about, path, config, origin, weeks) for one in pages}
         shutil.copy(Path(course) / path, out / path)
+    for page, framed in made.items():
+        (out / page).parent.mkdir(parents=True, exist_ok=True)
+        (out / page).write_text(framed, encoding="utf-8")
+    lighten.drop_replaced(out, list(made.values()))
+    lighten.write_hangul(out / "assets", list(made.values()))
     command = [sys.executable, "-m", "pagefind", "--silent", "--exclude-selectors", "pre, annotation", "--site", out]
     run_tool(command, folder, "pagefind", LIMITS["pagefind"])
-    return made
+    return list(made)
 
 # %% ../nbs/api/site.ipynb #f700d03d
 def _bare(
@@ -1675,6 +1683,21 @@ def link_problem(
     return None
 
 # %% ../nbs/api/site.ipynb #92eb919f
+def _once(
+    problems: list[tuple[str, int, str, str]],  # what was found on all pages
+) -> list[tuple[str, int, str, str]]:
+    "The same without those of a whole week that one of its parts has, too."
+
+    def key(page, target, problem):
+        return os.path.dirname(page), target.removeprefix("../"), problem
+
+    whole = [problem for problem in problems if problem[0].endswith("/all.html")]
+    parts = [problem for problem in problems if problem not in whole]
+    told = {key(page, target, problem) for page, _, target, problem in parts}
+    told |= {key(page.replace(".html", "/x"), target, problem) for page, _, target, problem in parts}
+    return [one for one in problems if one not in whole or key(one[0], *one[2:]) not in told]
+
+
 def check_links(
     folder: Path,  # the site
 ) -> list[tuple[str, int, str, str]]:
@@ -1687,7 +1710,7 @@ def check_links(
             if problem := link_problem(folder, file, target, loads):
                 problems.append((name, line, target, problem))
         problems += [(name, line, target, "is a picture with no text alternative") for line, target in found.no_alt]
-    return problems
+    return _once(problems)
 
 # %% ../nbs/api/site.ipynb #5b87a9cb
 def cell_of(
@@ -1721,7 +1744,10 @@ def build_key(
     course = Path(course)
     pages, known = site_pages(course, read_config(course)), records(course)
     library = course / read_settings(course)["DEFAULT"]["lib_path"]
-    makers = [Path(importlib.util.find_spec(f"cnncourse.{name}").origin) for name in ("site", "stations", "lessons")]
+    makers = [
+        Path(importlib.util.find_spec(f"cnncourse.{name}").origin)
+        for name in ("site", "stations", "lessons", "lighten")
+    ]
     files = [course / "_quarto.yml", course / "settings.ini", course / GLOSSARY, *makers]
     for page in pages:
         files += [course / page, course / "_run" / page]

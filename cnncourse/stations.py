@@ -44,8 +44,8 @@ class Week(NamedTuple):
     def pages(self) -> list[str]:  # in the order of reading
         return [self.page, *(stop.page for stop in self.stops)]
 
-# %% ../nbs/api/stations.ipynb #7d7d15f9
-LONGEST = 12.0  # screens of 1280 by 900 pixels, as `lessons.screens` estimates them
+# %% ../nbs/api/stations.ipynb #9c8648f8
+LONGEST = 13.0  # screens of 1280 by 900 pixels, as `lessons.screens` estimates them
 
 
 def read_week(
@@ -57,6 +57,7 @@ def read_week(
 ) -> Week | None:  # None: it marks no stations
     "The week that a lesson marks; `LessonError` names the cell of a mark that cannot be a page, or of a station that is too long."
     folder, stops = page.removesuffix(".html"), []
+    lessons.check_above(cells, path)
     for station in lessons.stations(cells, path):
         part, place = cells[station.first : station.stop], f"{path}, cell {station.first + 1}"
         if station.anchor in ("", "all"):
@@ -304,7 +305,7 @@ def _station(
     main = f'{head}\n<div class="body">\n{body}\n</div>\n<!-- actions -->'
     return Cut(stop.page, f"{stop.title} – {week.title}", main)
 
-
+# %% ../nbs/api/stations.ipynb #133158b3
 def cut_week(
     week: Week,
     main: str,  # HTML of the week's page, with marks

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import OFFLINE, cnncourse
+from conftest import OFFLINE, cnncourse, needs_browser
+from measuring import measure, too_much
 
 from cnncourse import runs
 from cnncourse.site import check_links, page_path
@@ -55,6 +56,17 @@ def test_the_site_has_a_page_for_every_notebook_and_no_solution(executed, site):
 def test_no_page_asks_another_host(site):
     # the page for lost visitors alone names the place of the site on its host
     assert [found for found in check_links(site) if found[0] != "404.html"] == []
+
+
+@needs_browser
+def test_a_week_is_no_longer_than_one_reads(browser, site):
+    found = measure(browser, site)
+    assert {
+        number: len(week["stations"])
+        for number, week in found["weeks"].items()
+        if len(week["stations"]) not in (4, 5, 6)
+    } == {}
+    assert len(found["weeks"]) == 8 and too_much(found) == []
 
 
 def test_the_site_wants_executed_notebooks(course):
