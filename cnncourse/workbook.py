@@ -74,7 +74,7 @@ def _code_cell(
         "execution_count": None,
     }
 
-
+# %% ../nbs/api/workbook.ipynb #9ebf4263
 def _card(text: str, words: dict[str, str]) -> str:  # with each word in English and Korean
     card = stations.card_markdown(text, words, "glossary.ipynb")
     return re.sub(r"(glossary\.ipynb)#[^)]*", r"\1", re.sub(r"^:::.*\n?", "", card, flags=re.M)).strip()

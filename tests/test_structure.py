@@ -61,7 +61,8 @@ MAY_IMPORT = {
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
-    "site": ("files", "lessons", "stations", "supervisor", "runs"),
+    "lighten": ("files",),
+    "site": ("files", "lessons", "lighten", "stations", "supervisor", "runs"),
     "workbook": ("files", "grading", "lessons", "runs", "site", "stations"),
     "grading": ("exercises", "figures", "files", "runs"),
 }
