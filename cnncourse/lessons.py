@@ -246,7 +246,8 @@ def in_sight(
 
 # %% ../nbs/api/lessons.ipynb #a7d0fea4
 ABOVE = re.compile(
-    r"\b(?:cell|code|function|class|loop|line)s?\s+(?:just\s+|right\s+)?above\b|\babove\s+(?:cell|code)\b", re.IGNORECASE
+    r"\b(?:cell|code|function|class|loop|line)s?\s+(?:just\s+|right\s+)?above\b|\babove\s+(?:cell|code)\b",
+    re.IGNORECASE,
 )
 
 
