@@ -8,6 +8,7 @@ __all__ = ['EXERCISE_KINDS', 'LEVELS', 'SIGNS', 'difference', 'Attempt', 'attemp
 
 # %% ../nbs/api/exercises.ipynb #9161dcc6
 import contextlib
+import ctypes
 import dataclasses
 import difflib
 import dis
@@ -212,28 +213,39 @@ def difference(
     found = [f"{where}: {text}" for where, *pair in pairs if (text := difference(*pair, rtol, atol))]
     return "; ".join(found)
 
+# %% ../nbs/api/exercises.ipynb #5d0c41fa
+def _homes() -> tuple[str, ...]:  # the folders of the course's own code
+    import cnncourse
+
+    return tuple(cnncourse.__path__)
+
+
+def _library(file: str) -> bool:  # does the file belong to Python, to a package, or to the course?
+    parts = ("<frozen ", "site-packages", "dist-packages", os.path.dirname(os.__file__), *_homes())
+    return any(part in file for part in parts)
+
 # %% ../nbs/api/exercises.ipynb #ebcccb01
 class _Late(BaseException):  # no Exception, so that `except Exception` in a learner's loop lets it pass
     def __init__(self):  # runs in the thread where something catches it
         super().__init__()
-        sys.settrace(_again)
         frame = sys._getframe(1)
-        while frame is not None:
+        while frame is not None and frame.f_code is not _Worker.run.__code__:  # below that frame nothing is an answer's
             frame.f_trace, frame = _again, frame.f_back
+        sys.settrace(_again)
 
 
-def _again(
-    frame, event, argument
-):  # on each line: one that handles `_Late` is interrupted again, where nothing catches it
-    if isinstance(sys.exc_info()[1], _Late):
-        _interrupt(threading.get_ident())
+def _again(frame, event, argument):  # on each line: what handles `_Late` is interrupted where nothing catches it
+    if isinstance(sys.exc_info()[1], _Late) and _is_learners(frame):
+        threading.current_thread().interrupt()
     return _again
 
 
-def _interrupt(thread: int):  # raises `_Late` there, at the next turn of a loop or call
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_Late))
+def _is_learners(frame: FrameType | None) -> bool:  # not the course's, nor a library's that the course has called
+    while frame is not None and _library(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_homes()):
+            return False
+        frame = frame.f_back
+    return True
 
 # %% ../nbs/api/exercises.ipynb #3c5e13fe
 _DELICATE = ("importlib._bootstrap", "_frozen_importlib", "tensorflow.python.framework.func_graph")
@@ -248,18 +260,48 @@ def _delicate(thread: threading.Thread) -> FrameType | None:  # the import or fi
         frame = frame.f_back
     return found
 
+# %% ../nbs/api/exercises.ipynb #a3e97c16
+class _Worker(threading.Thread):  # runs the code, and can be interrupted until that has ended
+    def __init__(self, call: Callable[[], Any], clock: "_Clock"):
+        super().__init__(daemon=True)
+        self.call, self.clock, self.value, self.error = call, clock, None, None
+        self.reached = ctypes.c_ulong(0)  # whom an interrupt reaches; 0: nobody
 
-def _stop(thread: threading.Thread, patience: float = 2.0, longest: float = _LONGEST) -> bool:  # whether it ended
+    def interrupt(self):  # raises `_Late` there, at the next turn of a loop or call
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(self.reached, _LATE)
+
+    def run(self):
+        try:
+            try:
+                self.reached.value = threading.get_ident()
+                self.clock.begin()
+                self.value = self.call()
+                self.clock.end()
+            except _Late:
+                pass
+            except BaseException as error:  # SystemExit too: an answer must not end the kernel
+                self.error = error
+            finally:
+                self.reached.value = 0
+            sys.settrace(None)
+        except _Late:  # the last one, which was on its way when the answer ended
+            pass
+
+
+_LATE = ctypes.py_object(_Late)
+
+# %% ../nbs/api/exercises.ipynb #7be2d904
+def _stop(worker: _Worker, patience: float = 2.0, longest: float = _LONGEST) -> bool:  # whether it ended
     start, before, step = time.monotonic(), None, 0.02  # seconds
-    while thread.is_alive() and patience > 0 and time.monotonic() < start + longest:
-        delicate = _delicate(thread)
+    while worker.is_alive() and patience > 0 and time.monotonic() < start + longest:
+        delicate = _delicate(worker)
         if delicate is None:
-            _interrupt(thread.ident)
+            worker.interrupt()
         if delicate is None or delicate is not before:  # one import may last, a loop of imports may not
             patience -= step
         before = delicate
-        thread.join(step)
-    return not thread.is_alive()
+        worker.join(step)
+    return not worker.is_alive()
 
 # %% ../nbs/api/exercises.ipynb #044cc666
 class _Clock:  # what the learner's own code uses, in seconds
@@ -294,14 +336,7 @@ class _Clock:  # what the learner's own code uses, in seconds
         self.paused += passed if paused else 0
         return self.used
 
-# %% ../nbs/api/exercises.ipynb #e88a44d8
-def _library(file: str) -> bool:  # does the file belong to Python, to a package, or to the course?
-    import cnncourse
-
-    parts = ("site-packages", "dist-packages", os.path.dirname(os.__file__), *cnncourse.__path__)
-    return any(part in file for part in parts)
-
-
+# %% ../nbs/api/exercises.ipynb #c81f5a27
 @functools.lru_cache(256)
 def _imports(
     code: CodeType,
@@ -312,7 +347,7 @@ def _imports(
             found.add((step.argval, steps[i - 1].argval or ()))
     return frozenset(found.union(*(_imports(part) for part in code.co_consts if isinstance(part, CodeType))))
 
-
+# %% ../nbs/api/exercises.ipynb #e88a44d8
 def _functions(thing: Any, seen: dict):  # a learner's functions that `thing` is made of or calls, into `seen`
     if isinstance(thing, (functools.partial, MethodType, staticmethod, classmethod, property)):
         thing = next(getattr(thing, name) for name in ("func", "__func__", "fget") if hasattr(thing, name))
@@ -404,33 +439,22 @@ def attempt(
     seed: int = 0,  # of Python's, NumPy's and PyTorch's global generators while it runs
 ) -> Attempt:
     "Run `call`; whatever it raises or prints is kept and not shown, and an endless loop is ended."
-    paper, result, clock = _Paper(), Attempt(), _Clock()
-
-    def work():
-        try:
-            clock.begin()
-            result.value = call()
-            clock.end()
-        except _Late:
-            pass
-        except BaseException as error:  # SystemExit too: an answer must not end the kernel
-            result.error, result.where = error, _line(error)
-
-    thread = threading.Thread(target=work, daemon=True)
+    paper, clock = _Paper(), _Clock()
+    worker = _Worker(call, clock)
     with _quiet(_Paper()):
         _bring(call)
     with _quiet(paper), _global_seeds(seed):
-        thread.start()
+        worker.start()
         try:
-            while thread.is_alive() and clock.look(thread) < seconds:
-                thread.join(0.02)
+            while worker.is_alive() and clock.look(worker) < seconds:
+                worker.join(0.02)
         except KeyboardInterrupt:  # the user's own
-            _stop(thread, longest=2)
+            _stop(worker, longest=2)
             raise
-        result.printed, result.lines, result.seconds = paper.text, paper.lines, clock.look(thread)
-        if thread.is_alive():
-            return dataclasses.replace(result, value=None, error=None, late=True, ended=_stop(thread))
-    return result
+        told = {"printed": paper.text, "lines": paper.lines, "seconds": clock.look(worker)}
+        if worker.is_alive():
+            return Attempt(late=True, ended=_stop(worker), **told)
+    return Attempt(worker.value, worker.error, _line(worker.error) if worker.error else "", **told)
 
 # %% ../nbs/api/exercises.ipynb #eb12af29
 EXERCISE_KINDS = {

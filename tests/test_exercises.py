@@ -1,10 +1,12 @@
 """The exercises: every question proven, every copy for students clean, and nothing a learner types does harm."""
 
 import ast
+import contextlib
 import functools
 import importlib
 import json
 import os
+import random
 import re
 import shlex
 import signal
@@ -439,6 +441,76 @@ def imports_for_ever():
 def test_whatever_loops_is_ended(answer):
     done = exercises.attempt(lambda: answer(*(() if answer is imports_for_ever else (1, 1))), seconds=0.2)
     assert (done.late, done.ended) == (True, True)
+
+
+def leaves_by_a_value():
+    while True:
+        try:
+            time.sleep(0)
+        except:  # noqa: E722
+            return 7
+
+
+def leaves_by_another_error():
+    while True:
+        try:
+            time.sleep(0)
+        except:  # noqa: E722
+            raise ValueError from None
+
+
+def leaves_by_the_same():
+    try:
+        while True:
+            pass
+    finally:
+        time.sleep(0)
+
+
+def leaves_a_block():
+    with contextlib.redirect_stdout(None):
+        while True:
+            pass
+
+
+def swallows():
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(0)
+
+
+def ends_as_it_is_interrupted():
+    until = time.thread_time() + random.uniform(0.01, 0.03)
+    while time.thread_time() < until:
+        pass
+
+
+ENDINGS = [leaves_by_a_value, leaves_by_another_error, leaves_by_the_same, leaves_a_block, swallows]
+ENDINGS += [ends_as_it_is_interrupted, lambda: loops(1, 1)]
+
+
+@pytest.mark.parametrize("answer", ENDINGS)
+def test_an_interrupt_never_leaves_the_answers_thread(monkeypatch, answer):
+    unhandled, ended = [], []
+    monkeypatch.setattr(threading, "excepthook", unhandled.append)
+    for _ in range(20):
+        ended.append(exercises.attempt(answer, seconds=0.02).ended)
+    assert (unhandled, all(ended)) == ([], True)
+
+
+def test_what_the_course_does_around_an_answer_is_carried_through():
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    def endless(ax, accuracy, name):
+        plt.title(name)
+        loops(1, 1)
+
+    plt.close("all")
+    question = exercises.dataclasses.replace(QUESTIONS["figures.curve"], seconds=0.2)
+    with mpl.rc_context({"image.cmap": "gray"}):
+        assert exercises._judge(question, endless, 1).outcome == "error"
+        assert (mpl.rcParams["image.cmap"], plt.get_fignums()) == ("gray", [])
 
 
 def test_waiting_is_not_work_but_has_an_end():

@@ -133,8 +133,14 @@ def test_a_notebook_is_plain_markdown(name):
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_exported_cells_are_short(name):
     for cell in runs.code(source(name)):
-        if re.match(r"#\|\s*exports?\b", cell):
-            assert len(cell.splitlines()) <= 40, cell.splitlines()[1]
+        if re.match(r"#\|\s*export[si]?\b", cell):
+            assert _longest(cell) <= 40, cell.splitlines()[1]
+
+
+def _longest(cell: str) -> int:  # lines; of the longest function where nbgrader wants all of a question in one cell
+    if "### BEGIN HIDDEN TESTS" not in cell:
+        return len(cell.splitlines())
+    return max((node.end_lineno - node.lineno + 1 for node in ast.parse(cell).body if hasattr(node, "name")), default=0)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
