@@ -305,7 +305,7 @@ def _stop(worker: _Worker, patience: float = 2.0, longest: float = _LONGEST) -> 
 
 # %% ../nbs/api/exercises.ipynb #044cc666
 class _Clock:  # what the learner's own code uses, in seconds
-    waiting = 1 / 12  # of a second that passes without work
+    waiting, unseen = 1 / 12, 0.1  # of a second that passes without work; seconds between looks that count at most
 
     def __init__(self):
         self.used, self.paused, self.pauses = 0.0, 0.0, 0
@@ -332,7 +332,7 @@ class _Clock:  # what the learner's own code uses, in seconds
             now = self.final or self.last[0], time.monotonic()
         work, passed = (new - old for new, old in zip(now, self.last, strict=True))
         self.last = now
-        self.used += 0 if paused else max(work, passed * self.waiting)
+        self.used += 0 if paused else max(work, min(passed, self.unseen) * self.waiting)
         self.paused += passed if paused else 0
         return self.used
 

@@ -522,6 +522,32 @@ def test_waiting_is_not_work_but_has_an_end():
     lock.release()
 
 
+STOPPED = """if True:
+    import sys
+    import time
+
+    from cnncourse.exercises import attempt
+
+    terminal = sys.stdout
+
+    def answer():
+        print("begun", file=terminal, flush=True)
+        until = time.thread_time() + 0.02
+        while time.thread_time() < until:
+            time.sleep(0.001)
+
+    print(attempt(answer, seconds=0.2).late)"""
+
+
+def test_a_machine_that_stands_still_takes_nothing_from_a_learner():
+    child = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "begun\n"
+    child.send_signal(signal.SIGSTOP)
+    time.sleep(3)  # more than 12 times what the answer has
+    child.send_signal(signal.SIGCONT)
+    assert child.communicate()[0] == "False\n"
+
+
 def test_what_cannot_be_stopped_says_what_to_do():
     lock = threading.Lock()
     lock.acquire()
