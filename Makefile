@@ -20,11 +20,11 @@ course: setup
 	$(RUN) run
 	$(RUN) site
 
+# The tests execute every cell of every notebook, as nbdev_test would. A file of tests stays with one worker, and with it what its tests share.
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lab: setup
 	$(RUN) lab

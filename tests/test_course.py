@@ -23,15 +23,13 @@ def test_every_notebook_was_executed(executed):
     assert runs.outdated(executed) == []
 
 
-def test_every_cell_of_every_notebook_was_executed(executed):
+def test_every_cell_of_every_notebook_was_executed_and_none_failed(executed):
     for name in runs.notebooks(executed):
         cells = json.loads(runs.executed(executed, name).read_text())["cells"]
-        skipped = [
-            c["source"]
-            for c in cells
-            if c["cell_type"] == "code" and "".join(c["source"]).strip() and not c["execution_count"]
-        ]
-        assert skipped == [], name
+        code = [c for c in cells if c["cell_type"] == "code" and "".join(c["source"]).strip()]
+        skipped = [c["source"] for c in code if not c["execution_count"]]
+        failed = [c["source"] for c in code if any(output["output_type"] == "error" for output in c["outputs"])]
+        assert (skipped, failed) == ([], []), name
 
 
 def test_nothing_changed_runs_nothing(executed):

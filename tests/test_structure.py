@@ -166,6 +166,10 @@ def _has_methods(node: ast.AST) -> bool:
 # The repository
 
 
+def test_every_notebook_in_git_is_one_of_the_course():  # so it is executed, with the tests in it
+    assert set(tracked("*.ipynb")) <= set(NOTEBOOKS.values())
+
+
 def test_no_outputs_in_git():
     for path in tracked("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
