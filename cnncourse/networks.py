@@ -7,6 +7,7 @@ __all__ = ['Row', 'LayerTable', 'summary', 'activations', 'grad_cam', 'occlusion
            'Box', 'boxes', 'Grid', 'diagram']
 
 # %% ../nbs/api/networks.ipynb #48e65779
+import contextlib
 import json
 import warnings
 import zipfile
@@ -238,8 +239,15 @@ def _batch(model, x) -> np.ndarray:  # pictures, or vectors, of the shape that t
     return x
 
 
+def _keras_outputs(model) -> dict:  # by name: what each node puts out, be it several layers of Keras, and each layer
+    known = {layer.name: layer.output for layer in model.layers if hasattr(layer, "output")}
+    with contextlib.suppress(ValueError):  # a model with a part that has no counterpart here
+        known |= keras_tensors(model)[1]
+    return known
+
+
 def _check_layers(model, names: list[str]):  # ValueError, with near matches, for a layer that is not there
-    known = [layer.name for layer in model.layers] if _in_keras(model) else [n.name for n in _network_of(model).nodes]
+    known = list(_keras_outputs(model)) if _in_keras(model) else [node.name for node in _network_of(model).nodes]
     for name in names:
         _one_of(name, known, "layer")
 
@@ -255,7 +263,8 @@ def activations(
     if _in_keras(model):
         import keras
 
-        part = keras.Model(model.inputs[0], [model.get_layer(name).output for name in names])
+        known = _keras_outputs(model)
+        part = keras.Model(model.inputs[0], [known[name] for name in names])
         values = zip(names, keras.tree.flatten(part(np.moveaxis(x, 1, -1), training=False)), strict=True)
         return {name: np.moveaxis(value.numpy(), -1, 1) for name, value in values}
     import torch
@@ -279,7 +288,7 @@ def _keras_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndar
     import keras
     import tensorflow as tf
 
-    part = keras.Model(model.inputs, [model.get_layer(layer).output, model.outputs[0]])
+    part = keras.Model(model.inputs, [_keras_outputs(model)[layer], model.outputs[0]])
     with tf.GradientTape() as tape:
         maps, outputs = part(np.moveaxis(x, 1, -1), training=False)
         wanted = tf.reduce_sum(tf.gather(outputs, targets, axis=1, batch_dims=1))
@@ -316,7 +325,7 @@ def grad_cam(
 
     x = _batch(model, x)
     _check_layers(model, [layer])
-    if len(model.get_layer(layer).output.shape[1:] if _in_keras(model) else _network_of(model).shapes[layer]) != 3:
+    if len(_keras_outputs(model)[layer].shape[1:] if _in_keras(model) else _network_of(model).shapes[layer]) != 3:
         raise ValueError(f"grad_cam needs a layer with maps; {layer!r} puts out a vector")
     targets = _check_targets(targets, x, _n_classes(model))
     ways = _keras_maps_and_gradients if _in_keras(model) else _torch_maps_and_gradients

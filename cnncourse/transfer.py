@@ -563,11 +563,11 @@ def _check_task(model, x: np.ndarray, y, options: dict) -> np.ndarray:  # the la
 
 # %% ../nbs/06_transfer.ipynb #659bd6df
 _TORCH, _KERAS = "https://download.pytorch.org/models/", "https://storage.googleapis.com/tensorflow/keras-applications/"
-PUBLISHED = {  # (network, whose file): address and checksum, SHA-256 of PyTorch's files and MD5 of Keras's, as each publishes
-    ("vgg16", "torch"): (f"{_TORCH}vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"),
-    ("resnet50", "torch"): (f"{_TORCH}resnet50-0676ba61.pth", "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"),
-    ("vgg16", "keras"): (f"{_KERAS}vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b"),
-    ("resnet50", "keras"): (f"{_KERAS}resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5", "2cb95161c43110f7111970584f804107"),
+PUBLISHED = {  # (network, whose file): address, checksum (SHA-256 of PyTorch's files, MD5 of Keras's, as each publishes), and bytes
+    ("vgg16", "torch"): (f"{_TORCH}vgg16-397923af.pth", "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0", 553_433_881),
+    ("resnet50", "torch"): (f"{_TORCH}resnet50-0676ba61.pth", "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a", 102_530_333),
+    ("vgg16", "keras"): (f"{_KERAS}vgg16/vgg16_weights_tf_dim_ordering_tf_kernels.h5", "64373286793e3c8b2b4e3219cbf3544b", 553_467_096),
+    ("resnet50", "keras"): (f"{_KERAS}resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5", "2cb95161c43110f7111970584f804107", 102_967_424),
 }  # fmt: skip
 
 
@@ -703,12 +703,12 @@ def published(
 ) -> tuple[Network, dict[str, np.ndarray]]:  # the description, and its weights
     "A network trained on ImageNet, downloaded when it is not in the cache."
     net = published_network(name, framework)
-    url, checksum = PUBLISHED[name, framework]
+    url, checksum, size = PUBLISHED[name, framework]
     file = url.rpartition("/")[2]
     url = f"{base_url.rstrip('/')}/{file}" if base_url else url
     path = datasets.cache_folder(cache) / "weights" / file
     try:
-        datasets.fetch(url, path, checksum, title=f"{name} for {framework}", progress=progress)
+        datasets.fetch(url, path, checksum, size=size, title=f"{name} for {framework}", progress=progress)
     except datasets.DataError as error:
         text = f"{str(error).removesuffix('.')}, or use the offline backbone, which needs no download: transfer.backbone()."
         raise datasets.DataError(text) from None

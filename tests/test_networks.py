@@ -191,6 +191,55 @@ def test_a_random_network_is_the_same_in_both_frameworks(net, seed):
 
 
 @few
+@given(random_networks(), st.integers(0, 99))
+def test_every_layer_puts_out_the_same_in_both_frameworks(net, seed):
+    in_torch, in_keras = networks.to_torch(net), networks.to_keras(net)
+    for model in (in_torch, in_keras):
+        networks.set_weights(model, trained(net, seed))
+    x = np.random.default_rng(seed).normal(size=(2, *net.input_shape)).astype(np.float32)
+    names = [node.name for node in net.nodes]
+    one, other = (networks.activations(model, x, names) for model in (in_torch, in_keras))
+    for name in names:
+        assert one[name].shape[1:] == net.shapes[name]
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-4 * max(1, np.abs(one[name]).max()))
+
+
+SEVERAL = {  # layers that are several of Keras: the last of them is what the layer puts out
+    "cut": ConvTranspose(3, 3, 2, 1),
+    "strided": Conv(3, 3, 2, 1, 2),
+    "scaled": AvgPool(3, 2, 1, count_include_pad=False),
+    "both": Pad(((1, -1), (-1, 1))),
+    "taken": Pad(1, "reflect"),
+    "selected": Select((1, 0)),
+    "divided": LocalResponseNorm(3),
+}
+
+
+@pytest.mark.parametrize("layer", SEVERAL.values(), ids=SEVERAL)
+def test_grad_cam_sees_the_same_behind_a_layer_that_is_several_of_keras(layer):
+    nodes = [("first", Conv(2, 1)), ("layer", layer), ("relu", Activation("relu")), GlobalAvgPool(), Dense(4)]
+    net = Network("several", (2, 9, 9), nodes)
+    in_torch, in_keras = networks.to_torch(net), networks.to_keras(net)
+    for model in (in_torch, in_keras):
+        networks.set_weights(model, trained(net, 1))
+    x = np.random.default_rng(0).normal(size=(2, 2, 9, 9)).astype(np.float32)
+    one, other = (networks.grad_cam(model, x, "layer", [0, 3]) for model in (in_torch, in_keras))
+    assert one.any()
+    np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_layers_of_a_model_of_keras_that_cannot_be_described_have_keras_s_names():
+    import keras
+
+    twice = keras.layers.Lambda(lambda values: 2 * values, name="twice")
+    made = keras.Sequential([keras.Input((4, 4, 1)), twice, keras.layers.Flatten(name="flat")])
+    with pytest.raises(ValueError, match="twice"):
+        networks.from_keras(made)
+    values = networks.activations(made, np.ones((1, 1, 4, 4), np.float32), ["twice", "flat"])
+    np.testing.assert_array_equal(values["flat"], np.full((1, 16), 2.0))
+
+
+@few
 @given(random_networks())
 def test_counts_agree_with_the_shapes_of_the_weights(net):
     for node in net.nodes:

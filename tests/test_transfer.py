@@ -534,7 +534,7 @@ def published_file(tmp_path, monkeypatch):
     expected = torch_file(tmp_path / "made.pth", net)
     body = (tmp_path / "made.pth").read_bytes()
     url = "https://weights.invalid/models/resnet50-0676ba61.pth"
-    monkeypatch.setitem(transfer.PUBLISHED, ("resnet50", "torch"), (url, hashlib.sha256(body).hexdigest()))
+    monkeypatch.setitem(transfer.PUBLISHED, ("resnet50", "torch"), (url, hashlib.sha256(body).hexdigest(), len(body)))
     monkeypatch.setattr(transfer, "published_network", lambda name, framework: net)
     return body, expected
 
@@ -562,6 +562,15 @@ def test_another_file_than_the_published_one_is_refused(tmp_path, published_file
     assert not list((tmp_path / "weights").glob("*.pth"))
 
 
+def test_no_more_is_taken_than_the_published_file_has(tmp_path, published_file):
+    body, _ = published_file
+    with Server() as server:
+        server.put("/resnet50-0676ba61.pth", body + bytes(10**6))
+        with pytest.raises(datasets.DataError, match=f"bytes instead of {len(body):,}"):
+            transfer.published("resnet50", cache=tmp_path, base_url=server.url)
+    assert not list((tmp_path / "weights").glob("*.pth"))
+
+
 def test_without_a_network_one_sentence_names_the_offline_backbone(tmp_path):
     with pytest.raises(datasets.DataError) as caught:
         transfer.published("vgg16", "keras", cache=tmp_path, base_url="http://127.0.0.1:9")
@@ -585,7 +594,7 @@ def test_the_checksums_are_those_that_the_frameworks_publish():
     from keras.src.applications import resnet
 
     assert transfer.PUBLISHED["resnet50", "keras"][1] == resnet.WEIGHTS_HASHES["resnet50"][0]
-    for (_, framework), (url, checksum) in transfer.PUBLISHED.items():
+    for (_, framework), (url, checksum, _) in transfer.PUBLISHED.items():
         if framework == "torch":  # PyTorch writes the first digits of the SHA-256 into the name
             assert checksum.startswith(re.search(r"-([0-9a-f]{8})\.pth$", url)[1]) and len(checksum) == 64
 
