@@ -9,13 +9,14 @@ from conftest import COURSE
 
 
 def test_the_wheel_installs_and_imports_in_a_clean_environment(tmp_path):
-    quiet = {"check": True, "capture_output": True, "text": True}
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # else the copy here is found
+    quiet = {"check": True, "capture_output": True, "text": True, "env": bare}
     subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, COURSE], **quiet)
     (wheel,) = tmp_path.glob("cnncourse-*.whl")
     venv.create(tmp_path / "clean", with_pip=True)
     python = tmp_path / "clean/bin/python"
-    locked = {**os.environ, "PIP_CONSTRAINT": str(COURSE / "constraints.txt")}
-    subprocess.run([python, "-m", "pip", "install", "-q", wheel], env=locked, **quiet)
+    locked = {"env": bare | {"PIP_CONSTRAINT": str(COURSE / "constraints.txt")}}
+    subprocess.run([python, "-m", "pip", "install", "-q", wheel], **quiet | locked)
     modules = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
     code = f"import importlib; [importlib.import_module('cnncourse.' + m) for m in {modules}]"
     subprocess.run([python, "-c", code], cwd=tmp_path, **quiet)
