@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault(
     "TF_ENABLE_ONEDNN_OPTS", "0"
@@ -54,9 +55,17 @@ def course(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def executed() -> Path:
+def one_run(tmp_path_factory) -> FileLock:
+    "Held by whoever runs the real course, in which one run is allowed at a time: other processes of pytest wait."
+    folder = tmp_path_factory.getbasetemp()
+    return FileLock((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "run.lock")
+
+
+@pytest.fixture(scope="session")
+def executed(one_run) -> Path:
     "The real course with every notebook executed, the network blocked."
-    done = cnncourse("run")
+    with one_run:
+        done = cnncourse("run")
     assert done.returncode == 0, done.stdout + done.stderr
     return COURSE
 

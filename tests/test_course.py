@@ -32,8 +32,9 @@ def test_every_cell_of_every_notebook_was_executed_and_none_failed(executed):
         assert (skipped, failed) == ([], []), name
 
 
-def test_nothing_changed_runs_nothing(executed):
-    done = cnncourse("run")
+def test_nothing_changed_runs_nothing(executed, one_run):
+    with one_run:
+        done = cnncourse("run")
     assert done.stdout.strip() == f"All {len(runs.notebooks(executed))} notebooks are current."
 
 
