@@ -61,8 +61,15 @@ def _on_signal(number: int, frame):
 def _lost(what):  # an exception that came in a place where none can be raised, such as the end of an object
     if not issubclass(what.exc_type, Stopped):
         return sys.__unraisablehook__(what)
-    number = _came.pop()
-    threading.Timer(0.02, os.kill, [os.getpid(), number]).start()  # once more, a moment later
+    threading.Timer(
+        0.02, _once_more
+    ).start()  # a moment later; what comes until then is counted, and raises nothing here
+
+
+def _once_more():
+    number = _came[0]
+    _came.clear()
+    os.kill(os.getpid(), number)
 
 # %% ../nbs/api/supervisor.ipynb #e5f7bd27
 def mind():

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -111,6 +112,38 @@ def test_a_signal_while_modules_are_read_is_one_line(courses, tmp_path, argument
 def _minds(status: Path) -> bool:  # TERM is caught: so the command has begun
     caught = next((line for line in status.read_text().splitlines() if line.startswith("SigCgt")), "SigCgt: 0")
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+LOST = """if True:
+    import os, signal, threading, time
+    from cnncourse import supervisor
+
+    class Timer(threading.Timer):
+        def start(self):
+            for _ in range(int(more)):
+                os.kill(os.getpid(), signal.SIGTERM)
+            super().start()
+
+    class Ends:
+        def __del__(self):  # where nothing can be raised
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+
+    threading.Timer = Timer
+    supervisor.mind()
+    try:
+        with supervisor.working():
+            Ends()
+            time.sleep(20)
+    except supervisor.Stopped:
+        print("stopped by", supervisor.stopped())"""
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_signal_that_is_lost_comes_again_whatever_comes_meanwhile(more):
+    call, env = ["-c", LOST.replace("more", str(more))], {**os.environ, "PYTHONPATH": str(COURSE)}
+    done = subprocess.run([sys.executable, *call], env=env, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("stopped by 15\n", "")
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
