@@ -513,7 +513,7 @@ def locked(tmp_path):
     (tmp_path / "read").write_bytes(BODY)
     fetch("http://127.0.0.1", tmp_path / "read", sha256(BODY))  # imports now what root alone may read
     root = os.geteuid() == 0
-    opened = [p for p in (tmp_path, *tmp_path.parents[:2]) if root]
+    opened = [p for p in (tmp_path, *tmp_path.parents) if root and not p.stat().st_mode & 1]  # closed to others
     before = [p.stat().st_mode for p in opened]
     for p in opened:
         p.chmod(0o755)
