@@ -238,7 +238,7 @@ def _batch(model, x) -> np.ndarray:  # pictures, or vectors, of the shape that t
         raise ValueError(f"x should be a batch (n, {', '.join(map(str, shape))}); it is {x.shape}")
     return x
 
-
+# %% ../nbs/api/networks.ipynb #b47e09d2
 def _keras_outputs(model) -> dict:  # by name: what each node puts out, be it several layers of Keras, and each layer
     known = {layer.name: layer.output for layer in model.layers if hasattr(layer, "output")}
     with contextlib.suppress(ValueError):  # a model with a part that has no counterpart here
