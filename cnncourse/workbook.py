@@ -63,8 +63,9 @@ def _code_cell(
     metadata: dict = {"tags": ["parameters"]} if "parameters" in tags else {}
     if kind != "lesson" or head.get("echo") == "false":
         metadata["jupyter"] = {"source_hidden": True}
-        line = lessons.summary(text, tags).removesuffix(" passed")
-        source = f"# {line}\n{source}" if line else source
+        asks = re.search(r"^ask\(", source, re.M)
+        line = lessons.summary(text, tags).removesuffix(" passed") or ("A question" if asks else "Code")
+        source = f"# {line}\n{source}"
     return {
         "cell_type": "code",
         "id": cell["id"],
