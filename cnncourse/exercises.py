@@ -545,7 +545,8 @@ class Sheet:
             f"| {n} | {q.name.split('.')[1].replace('_', ' ')} | {EXERCISE_KINDS[q.kind]} | {LEVELS[q.level]} | [{q.read}](#{q.read}) |"
             for n, q in enumerate(self, start=1)
         ]
-        return head + "\n".join(rows)
+        fold = f"<details><summary>The {len(rows)} exercises of this week</summary>\n\n"
+        return fold + head + "\n".join(rows) + "\n\n</details>"
 
 # %% ../nbs/api/exercises.ipynb #842e60ed
 class Arrangement:
