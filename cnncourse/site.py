@@ -565,6 +565,21 @@ def clean_outputs(
     return kept
 
 # %% ../nbs/api/site.ipynb #0cc76693
+def _in_frame(
+    cell,  # a code cell
+    names: list[str],  # what it defines, at least one
+    module: str,  # full name of the module
+    label: str = "",  # Markdown before the code
+) -> list:
+    "The cell in a frame that links to its names lead to."
+    import nbformat
+
+    short, (first, *others) = module.split(".")[-1], names
+    anchors = "".join(f'<div id="{short}.{name}"></div>\n' for name in others)
+    frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n{label}"
+    return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
+
+
 def show_export(
     code: str,  # an exported cell's code
     options: dict,  # its options
@@ -580,15 +595,14 @@ def show_export(
         shown = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
         return shown if is_lesson else []
     if is_lesson:
-        short, (first, *others) = module.split(".")[-1], names
-        anchors = "".join(f'<div id="{short}.{name}"></div>\n' for name in others)
-        said = ", ".join([f"{module}.{first}", *(name for name in others if "." not in name)])
+        said = ", ".join([f"{module}.{names[0]}", *(name for name in names[1:] if "." not in name)])
         label = "" if options.get("code-fold") else f"[{said}]{{.exported-name}}\n"  # the line of a fold says it
-        frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n{label}"
         cell = nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)
-        return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
+        return _in_frame(cell, names, module, label)
     options = {"code-fold": True, "code-summary": "Source"} | options
-    cells = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
+    cell = nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)
+    private = [name for name in names if name.startswith("_")]  # what documents the others carries their names
+    cells = _in_frame(cell, private, module) if private else [cell]
     if documented := document_cell(code, module):
         cells.insert(0, nbformat.v4.new_markdown_cell(documented))
     return cells
