@@ -14,8 +14,8 @@ __all__ = ['CONFIG', 'TEXTS', 'LISTS', 'DEFINITIONS', 'IMAGES', 'WIDGET', 'SETUP
            'read_settings', 'linked_files', 'stage', 'output_markdown', 'save_picture', 'cell_markdown',
            'page_markdown', 'sidebar_html', 'reading_order', 'neighbours_html', 'run_tool', 'process', 'pandoc_path',
            'pandoc_defaults', 'render_pandoc', 'choose_builder', 'Origin', 'read_origin', 'actions_html',
-           'first_picture', 'head_html', 'tidy', 'mark_hangul', 'page_kind', 'page_parts', 'read_frame', 'fill',
-           'pages_of', 'frame_page', 'write_extras', 'frame_pages', 'week_pages', 'mend_link', 'mend_links',
+           'first_picture', 'head_html', 'stepwise', 'tidy', 'mark_hangul', 'page_kind', 'page_parts', 'read_frame',
+           'fill', 'pages_of', 'frame_page', 'write_extras', 'frame_pages', 'week_pages', 'mend_link', 'mend_links',
            'references', 'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark', 'swap', 'restore',
            'finish', 'build', 'make_server', 'serve']
 
@@ -1300,6 +1300,21 @@ SIZED_FRACTION = re.compile(
 ROW_ANCHOR = re.compile(r'<tr(?![^>]*\sid=)([^>]*)>(\s*<t[dh]\b[^>]*>\s*)<span id="([^"]+)">\s*</span>')
 
 
+def stepwise(
+    main: str,  # HTML of a page's text, below its <h1>
+) -> str:
+    "The text with headings of which none skips a level."
+    levels = []
+
+    def written(match):
+        while levels and levels[-1] >= int(match[1]):
+            levels.pop()
+        levels.append(int(match[1]))
+        return f"<h{len(levels) + 1}{match[2]}</h{len(levels) + 1}>"
+
+    return re.sub(r"<h([2-6])\b(.*?)</h\1>", written, main, flags=re.DOTALL)
+
+
 def tidy(
     main: str,  # HTML of a page's text
 ) -> tuple[str, str]:
@@ -1313,7 +1328,7 @@ def tidy(
         r'<a href="#cb\d+-\d+"[^>]*></a>|(?<=<span) id="cb\d+-\d+"|(?<=sourceCode") id="cb\d+"', "", main
     )  # of lines
     main = re.sub(r'<div id="[0-9a-f]{8}" class="cell', '<div class="cell', main)  # names that Quarto gives cells
-    main = ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main)
+    main = stepwise(ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main))
     return main, "<style>\n" + "\n".join(styles) + "\n</style>" if styles else ""
 
 # %% ../nbs/api/site.ipynb #1cb4dcb4
@@ -1427,6 +1442,9 @@ def frame_page(
         head=head,
         styles=about[1],
         top="../" * page.count("/"),
+        words=relative(GLOSSARY_PAGE, page)
+        if GLOSSARY_PAGE in [page_path(one["href"]) for one in in_order(entries)]
+        else "",
         home=relative(page_path(in_order(entries)[0]["href"]), page) or Path(page).name,
         sidebar=sidebar_html(entries, page, weeks),
         neighbours=neighbours_html(entries, page, weeks),
