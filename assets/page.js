@@ -160,6 +160,25 @@ const holds = (text, words) => {
   return words.every((word) => said.some((other) => other.startsWith(word.replace(/(?<=...)s$/, ""))));
 };
 
+// A word of the glossary, in whatever spelling, and the place in the lessons that teaches it. The glossary's own page says it, in its rows.
+const otherwise = { backpropagation: "backward pass", backprop: "backward pass", "back propagation": "backward pass", overfit: "overfitting" };
+const term = (text) => {
+  const said = wordsIn(text.replace(/(\d)x(?=\d)/g, "$1×")).map((word) => word.replace(/iz(?=[aei])/g, "is").replace(/color/g, "colour").replace(/(?<=...)s$/, ""));
+  return otherwise[said.join(" ")] ?? said.join(" ");
+};
+const loadTerms = async () => {
+  const terms = new Map(), address = searchButton.dataset.words && new URL(searchButton.dataset.words, document.baseURI);
+  if (!address) return terms;
+  const words = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+  for (const row of words.querySelectorAll("tr[id]")) {
+    const link = row.querySelector("td:last-child a[href]"), cells = [...row.cells].map((cell) => cell.textContent.trim());
+    if (!link) continue;
+    const [english, korean, also, meaning] = cells, place = { title: english, url: new URL(link.getAttribute("href"), address).href, said: meaning };
+    for (const name of [english, ...`${korean},${also}`.split(",")]) if (name.trim()) terms.set(term(name), place);
+  }
+  return terms;
+};
+
 // The pages with every word or, where no page has them all, with as many as can be; of each its score and how to load it.
 const pagesWith = async (index, words) => {
   const pages = new Map();
@@ -172,7 +191,7 @@ const pagesWith = async (index, words) => {
   };
   await add(words.join(" "));
   if (!pages.size && words.length > 1) for (const word of words) await add(word);
-  return [...pages.values()].sort((a, b) => b.score - a.score).slice(0, 8);
+  return [...pages.values()].sort((a, b) => b.score - a.score).slice(0, 16);
 };
 
 // Rows of a table that have an address of their own, such as the words of the glossary, and that hold the words.
@@ -186,13 +205,16 @@ const rowsWith = (data, words) => {
 };
 
 // The best places of a page, and how good the page is with what its headings say.
-const weigh = async ({ hit, kind, score }, words) => {
+const weigh = async ({ hit, kind, score }, words, phrase) => {
   const data = await hit.data();
   const rows = rowsWith(data, words).sort((a, b) => b.named - a.named || a.title.length - b.title.length);
   const headed = data.sub_results.filter((place) => place.anchor && holds(place.title, words));
   const others = data.sub_results.filter((place) => !headed.includes(place)).sort((a, b) => b.locations.length - a.locations.length);
-  const merit = (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
-  return { kind, title: data.meta.title, score: score * merit, places: rows.length ? rows.slice(0, 4) : [...headed, ...others].slice(0, 3) };
+  const whole = phrase.includes(" ") && ` ${wordsIn(data.content).join(" ")} `.includes(` ${phrase} `) && kind !== "library";
+  const merit = (whole ? 2 : 1) * (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
+  const places = rows.length ? rows.slice(0, 4) : [...headed, ...others].slice(0, 3);
+  const found = places.length ? places : [{ title: data.meta.title, url: data.url, excerpt: data.excerpt }];
+  return { kind, title: data.meta.title, address: new URL(data.url, location.href).pathname, score: score * merit, places: found };
 };
 
 const element = (name, properties, ...inside) => {
@@ -207,12 +229,20 @@ const shown = ({ kind, title, places }) => element("li", {},
     element("p", { className: "excerpt", ...(place.excerpt ? { innerHTML: place.excerpt } : { textContent: place.said }) }),
   ]));
 
+// The place that teaches a word comes before all others.
+const taught = (place, pages) => {
+  const address = new URL(place.url).pathname, page = pages.find((other) => other.address === address);
+  const rest = page?.places.filter((other) => other.title !== place.title).slice(0, 2) ?? [];
+  const first = { kind: "lesson", title: page?.title ?? "Where it is taught", places: [place, ...rest] };
+  return [first, ...pages.filter((other) => other !== page)];
+};
+
 let index;
 const loadIndex = async () => {
   if (location.protocol === "file:") throw new Error("a page opened as a file cannot read the index");
   const pagefind = await import(new URL(`${searchButton.dataset.bundle}pagefind.js`, document.baseURI));
   await pagefind.init();
-  return pagefind;
+  return { pagefind, terms: await loadTerms() };
 };
 const search = async () => {
   const asked = query.value.trim();
@@ -220,8 +250,10 @@ const search = async () => {
   let pages = [];
   if (all.length) {
     const wanted = words.length ? words : all;
-    pages = await Promise.all((await pagesWith(await index, wanted)).map((page) => weigh(page, wanted)));
+    const { pagefind, terms } = await index, place = terms.get(term(asked)) ?? terms.get(term(wanted.join(" ")));
+    pages = await Promise.all((await pagesWith(pagefind, wanted)).map((page) => weigh(page, wanted, all.join(" "))));
     pages.sort((a, b) => b.score - a.score);
+    pages = (place ? taught(place, pages) : pages).slice(0, 8);
   }
   if (asked !== query.value.trim()) return; // the reader has typed on
   results.replaceChildren(...pages.map(shown));

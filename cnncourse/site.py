@@ -14,8 +14,8 @@ __all__ = ['CONFIG', 'TEXTS', 'LISTS', 'DEFINITIONS', 'IMAGES', 'WIDGET', 'SETUP
            'read_settings', 'linked_files', 'stage', 'output_markdown', 'save_picture', 'cell_markdown',
            'page_markdown', 'sidebar_html', 'reading_order', 'neighbours_html', 'run_tool', 'process', 'pandoc_path',
            'pandoc_defaults', 'render_pandoc', 'choose_builder', 'Origin', 'read_origin', 'actions_html',
-           'first_picture', 'head_html', 'tidy', 'mark_hangul', 'page_kind', 'page_parts', 'read_frame', 'fill',
-           'pages_of', 'frame_page', 'write_extras', 'frame_pages', 'week_pages', 'mend_link', 'mend_links',
+           'first_picture', 'head_html', 'stepwise', 'tidy', 'mark_hangul', 'page_kind', 'page_parts', 'read_frame',
+           'fill', 'pages_of', 'frame_page', 'write_extras', 'frame_pages', 'week_pages', 'mend_link', 'mend_links',
            'references', 'link_problem', 'check_links', 'cell_of', 'build_key', 'read_mark', 'swap', 'restore',
            'finish', 'build', 'make_server', 'serve']
 
@@ -566,6 +566,21 @@ def clean_outputs(
     return kept
 
 # %% ../nbs/api/site.ipynb #0cc76693
+def _in_frame(
+    cell,  # a code cell
+    names: list[str],  # what it defines, at least one
+    module: str,  # full name of the module
+    label: str = "",  # Markdown before the code
+) -> list:
+    "The cell in a frame that links to its names lead to."
+    import nbformat
+
+    short, (first, *others) = module.split(".")[-1], names
+    anchors = "".join(f'<div id="{short}.{name}"></div>\n' for name in others)
+    frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n{label}"
+    return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
+
+
 def show_export(
     code: str,  # an exported cell's code
     options: dict,  # its options
@@ -581,15 +596,14 @@ def show_export(
         shown = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
         return shown if is_lesson else []
     if is_lesson:
-        short, (first, *others) = module.split(".")[-1], names
-        anchors = "".join(f'<div id="{short}.{name}"></div>\n' for name in others)
-        said = ", ".join([f"{module}.{first}", *(name for name in others if "." not in name)])
+        said = ", ".join([f"{module}.{names[0]}", *(name for name in names[1:] if "." not in name)])
         label = "" if options.get("code-fold") else f"[{said}]{{.exported-name}}\n"  # the line of a fold says it
-        frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n{label}"
         cell = nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)
-        return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
+        return _in_frame(cell, names, module, label)
     options = {"code-fold": True, "code-summary": "Source"} | options
-    cells = [nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)]
+    cell = nbformat.v4.new_code_cell(join_options([], options, code), outputs=outputs)
+    private = [name for name in names if name.startswith("_")]  # what documents the others carries their names
+    cells = _in_frame(cell, private, module) if private else [cell]
     if documented := document_cell(code, module):
         cells.insert(0, nbformat.v4.new_markdown_cell(documented))
     return cells
@@ -1287,6 +1301,21 @@ SIZED_FRACTION = re.compile(
 ROW_ANCHOR = re.compile(r'<tr(?![^>]*\sid=)([^>]*)>(\s*<t[dh]\b[^>]*>\s*)<span id="([^"]+)">\s*</span>')
 
 
+def stepwise(
+    main: str,  # HTML of a page's text, below its <h1>
+) -> str:
+    "The text with headings of which none skips a level."
+    levels = []
+
+    def written(match):
+        while levels and levels[-1] >= int(match[1]):
+            levels.pop()
+        levels.append(int(match[1]))
+        return f"<h{len(levels) + 1}{match[2]}</h{len(levels) + 1}>"
+
+    return re.sub(r"<h([2-6])\b(.*?)</h\1>", written, main, flags=re.DOTALL)
+
+
 def tidy(
     main: str,  # HTML of a page's text
 ) -> tuple[str, str]:
@@ -1300,7 +1329,7 @@ def tidy(
         r'<a href="#cb\d+-\d+"[^>]*></a>|(?<=<span) id="cb\d+-\d+"|(?<=sourceCode") id="cb\d+"', "", main
     )  # of lines
     main = re.sub(r'<div id="[0-9a-f]{8}" class="cell', '<div class="cell', main)  # names that Quarto gives cells
-    main = ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main)
+    main = stepwise(ROW_ANCHOR.sub(r'<tr id="\3"\1>\2', main))
     return main, "<style>\n" + "\n".join(styles) + "\n</style>" if styles else ""
 
 # %% ../nbs/api/site.ipynb #1cb4dcb4
@@ -1414,6 +1443,9 @@ def frame_page(
         head=head,
         styles=about[1],
         top="../" * page.count("/"),
+        words=relative(GLOSSARY_PAGE, page)
+        if GLOSSARY_PAGE in [page_path(one["href"]) for one in in_order(entries)]
+        else "",
         home=relative(page_path(in_order(entries)[0]["href"]), page) or Path(page).name,
         sidebar=sidebar_html(entries, page, weeks),
         neighbours=neighbours_html(entries, page, weeks),

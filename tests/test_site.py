@@ -81,6 +81,10 @@ LIBRARY = """def double(
     return 2 * x
 """
 
+PRIVATE = """def _known(x):
+    return x
+"""
+
 PANDAS = """<div><style scoped>
     .dataframe thead th { text-align: right; }
 </style>
@@ -221,6 +225,8 @@ TABLES = [
     new_markdown_cell("## Quokka\n\n" + "A quokka is no number. " * 5),
     new_code_cell("#| default_exp tables"),
     new_code_cell("#| export\n" + LIBRARY),
+    new_markdown_cell("First it is asked by `_known`."),
+    new_code_cell("#| export\n" + PRIVATE),
 ]
 
 
@@ -236,7 +242,7 @@ def write_course(folder):
     (folder / "settings.ini").write_text(SETTINGS)
     (folder / "tinylib").mkdir()
     (folder / "tinylib/__init__.py").touch()
-    (folder / "tinylib/tables.py").write_text(LIBRARY)
+    (folder / "tinylib/tables.py").write_text(LIBRARY + PRIVATE)
     shutil.copytree(TOP / "assets", folder / "assets")
     config = (TOP / "_quarto.yml").read_text()
     (folder / "_quarto.yml").write_text(config.replace("          - nbs/curriculum.ipynb\n", ""))
@@ -372,6 +378,13 @@ def test_pages_of_the_library_document_and_fold(tiny, builder):
     )
     folded = re.search(r'<details class="code-fold">\s*<summary>\s*Source\s*</summary>.*?</details>', text, re.S)[0]
     assert re.search(r'<span class="kw">def</span> double', folded)
+
+
+@builders
+def test_a_private_name_of_the_library_can_be_linked_to(tiny, builder):
+    text = main_of(built(tiny, builder), "nbs/api/tables.html")
+    assert '<a href="#tables._known"><code>_known</code></a>' in text
+    assert "<details" in text.split('id="tables._known"')[1].split("def")[0]
 
 
 @builders
