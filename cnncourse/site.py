@@ -320,7 +320,6 @@ def symbol_table(
             with _at(path, i):
                 directives, _, code = split_options(cell.source) if cell.cell_type == "code" else ([], {}, "")
                 names = exported_names(code) if _is_export(directives) else []
-            names = [name for name in names if not name.startswith("_")]  # of private ones no page tells
             for name in names:
                 place = f"{page_path(path)}#{module}.{name}"
                 places |= {f"{library}.{module}.{name}": place, f"{module}.{name}": place}
