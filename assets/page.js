@@ -164,7 +164,8 @@ const holds = (text, words) => {
 const otherwise = { backpropagation: "backward pass", backprop: "backward pass", "back propagation": "backward pass", overfit: "overfitting" };
 const term = (text) => {
   const said = wordsIn(text.replace(/(\d)x(?=\d)/g, "$1×")).map((word) => word.replace(/iz(?=[aei])/g, "is").replace(/color/g, "colour").replace(/(?<=...)s$/, ""));
-  return otherwise[said.join(" ")] ?? said.join(" ");
+  const other = otherwise[said.join(" ")];
+  return other ? term(other) : said.join(" ");
 };
 const loadTerms = async () => {
   const terms = new Map(), address = searchButton.dataset.words && new URL(searchButton.dataset.words, document.baseURI);
@@ -211,7 +212,7 @@ const weigh = async ({ hit, kind, score }, words, phrase) => {
   const headed = data.sub_results.filter((place) => place.anchor && holds(place.title, words));
   const others = data.sub_results.filter((place) => !headed.includes(place)).sort((a, b) => b.locations.length - a.locations.length);
   const whole = phrase.includes(" ") && ` ${wordsIn(data.content).join(" ")} `.includes(` ${phrase} `) && kind !== "library";
-  const merit = (whole ? 2 : 1) * (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
+  const merit = (whole ? 4 : 1) * (holds(data.meta.title, words) ? 4 : 1) * (headed.length && kind !== "library" ? 2.5 : 1) * (rows[0]?.named ? 2 : 1);
   const places = rows.length ? rows.slice(0, 4) : [...headed, ...others].slice(0, 3);
   const found = places.length ? places : [{ title: data.meta.title, url: data.url, excerpt: data.excerpt }];
   return { kind, title: data.meta.title, address: new URL(data.url, location.href).pathname, score: score * merit, places: found };

@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import OFFLINE, cnncourse, needs_browser
 from measuring import measure, too_much
 
 from cnncourse import runs
-from cnncourse.site import check_links, page_path
+from cnncourse.site import check_links, make_server, page_path
 
 
 def test_the_network_is_really_blocked():
@@ -67,6 +68,72 @@ def test_a_week_is_no_longer_than_one_reads(browser, site):
         if len(week["stations"]) not in (4, 5, 6)
     } == {}
     assert len(found["weeks"]) == 8 and too_much(found) == []
+
+
+# What visitors look for, and the page that must come first: a part of its address.
+QUERIES = {
+    "receptive field": "convolution/why-one-pads",
+    "learning rate": "scaling/optimisers",
+    "batch size": "scaling/",
+    "how many parameters": "convolution/",
+    "exercises": "#exercises",
+    "backpropagation": "convolution/",
+    "max pooling vs average pooling": "pooling/",
+    "pip install": "nbs/index.html",
+    "out of memory": "scaling/batch-normalisation",
+    "vanishing gradient": "scaling/batch-normalisation",
+    "합성곱": "convolution/one-small-window",
+    "풀링": "pooling/max-and-average",
+    "학습률": "scaling/optimisers",
+    "stride": "convolution/why-one-pads",
+    "padding": "convolution/why-one-pads",
+    "output size": "convolution/why-one-pads",
+    "1x1 convolution": "convolution/",
+    "depthwise convolution": "convolution/ways-to-compute",
+    "data augmentation": "augmentation/",
+    "overfitting": "#C2.3",
+    "transfer learning": "transfer/",
+    "fine-tuning": "transfer/",
+    "freeze layers": "transfer",
+    "anomaly detection": "anomaly/",
+    "threshold": "anomaly/where-does-the-alarm-begin",
+    "ROC curve": "anomaly/",
+    "batch normalization": "scaling/batch-normalisation",
+    "dropout": "pooling/from-maps-to-a-decision",
+    "skip connection": "architectures/",
+    "feature map": "convolution/",
+    "standardization": "scaling/two-ways-to-scale",
+    "global average pooling": "pooling/from-maps-to-a-decision",
+    "ResNet": "architectures/resnet",
+    "VGG": "architectures/deeper",
+    "mixup": "augmentation/",
+    "gradient descent": "scaling/",
+    "전이 학습": "transfer/",
+    "이상 탐지": "anomaly/",
+    "배치 정규화": "scaling/batch-normalisation",
+    "softmax": "architectures/from-scores",
+}
+
+
+@needs_browser
+def test_search_finds_what_visitors_look_for(browser, site):
+    with make_server(site, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://127.0.0.1:{server.server_port}/nbs/index.html", wait_until="networkidle")
+        page.keyboard.press("/")
+        query, wrong = page.locator("dialog.search input"), {}
+        for asked, wanted in QUERIES.items():
+            query.fill("")
+            page.wait_for_function("!document.querySelector('dialog.search .results a')")
+            query.fill(asked)
+            first = page.locator("dialog.search .results a").first
+            first.wait_for()
+            if wanted not in (address := first.get_attribute("href")):
+                wrong[asked] = address
+        page.close()
+        server.shutdown()
+    assert len(QUERIES) == 40 and len(wrong) <= 4, wrong
 
 
 def test_the_site_wants_executed_notebooks(course):
