@@ -579,7 +579,7 @@ def _in_frame(
     frame = f"::: {{#{short}.{first} .exported}}\n{anchors}\n{label}"
     return [nbformat.v4.new_markdown_cell(frame), cell, nbformat.v4.new_markdown_cell(":::")]
 
-
+# %% ../nbs/api/site.ipynb #86b47843
 def show_export(
     code: str,  # an exported cell's code
     options: dict,  # its options
@@ -1433,6 +1433,8 @@ def frame_page(
     kind = page_kind(path)
     found = "" if whole else f'data-pagefind-body data-pagefind-filter="kind:{kind}" data-pagefind-meta="kind:{kind}"'
     head = head_html(origin, page, made.title, about[0], first_picture(made.main, page), week.whole if station else "")
+    has_words = GLOSSARY_PAGE in [page_path(one["href"]) for one in in_order(entries)]
+    words = relative(GLOSSARY_PAGE, page) if has_words else ""
     framed = fill(
         frame,
         "page.html",
@@ -1442,9 +1444,7 @@ def frame_page(
         head=head,
         styles=about[1],
         top="../" * page.count("/"),
-        words=relative(GLOSSARY_PAGE, page)
-        if GLOSSARY_PAGE in [page_path(one["href"]) for one in in_order(entries)]
-        else "",
+        words=words,
         home=relative(page_path(in_order(entries)[0]["href"]), page) or Path(page).name,
         sidebar=sidebar_html(entries, page, weeks),
         neighbours=neighbours_html(entries, page, weeks),
