@@ -1433,8 +1433,7 @@ def frame_page(
     kind = page_kind(path)
     found = "" if whole else f'data-pagefind-body data-pagefind-filter="kind:{kind}" data-pagefind-meta="kind:{kind}"'
     head = head_html(origin, page, made.title, about[0], first_picture(made.main, page), week.whole if station else "")
-    has_words = GLOSSARY_PAGE in [page_path(one["href"]) for one in in_order(entries)]
-    words = relative(GLOSSARY_PAGE, page) if has_words else ""
+    listed = [page_path(one["href"]) for one in in_order(entries)]
     framed = fill(
         frame,
         "page.html",
@@ -1444,8 +1443,8 @@ def frame_page(
         head=head,
         styles=about[1],
         top="../" * page.count("/"),
-        words=words,
-        home=relative(page_path(in_order(entries)[0]["href"]), page) or Path(page).name,
+        words=relative(GLOSSARY_PAGE, page) if GLOSSARY_PAGE in listed else "",
+        home=relative(listed[0], page) or Path(page).name,
         sidebar=sidebar_html(entries, page, weeks),
         neighbours=neighbours_html(entries, page, weeks),
         main=lighten.first_at_once(made.main.replace("<!-- actions -->", actions_html(origin, path, page, week))),
