@@ -76,7 +76,7 @@ def auroc(
     scores,  # one for each picture (or pixel)
     labels,  # 0 or False for normal, 1 or True for an anomaly
 ) -> float:
-    "Area under the ROC curve: the chance that an anomaly scores higher than a normal picture."
+    "Area under the ROC curve: the chance that an anomaly scores above a normal."
     scores = check_scores(scores)
     return float(roc_auc_score(check_labels(labels, len(scores)), scores))
 
@@ -86,7 +86,8 @@ def _check_maps(maps, masks):
     maps, masks = np.asarray(maps), np.asarray(masks)
     if maps.ndim != 3 or maps.shape != masks.shape:
         raise ValueError(
-            f"maps and masks must have one shape (n, h, w); got {maps.shape} and {masks.shape}"
+            f"maps and masks must have one shape (n, h, w); got {maps.shape} and "
+            f"{masks.shape}"
         )
     return maps, masks
 
@@ -102,10 +103,10 @@ def pixel_auroc(
 # %% ../nbs/07_anomaly.ipynb #a0a108d1
 def region_overlap(
     maps,  # (n, h, w), a score for every pixel
-    masks,  # (n, h, w), True on defects; pixels that touch, also at a corner, are one defect
+    masks,  # (n, h, w), True on defects; pixels that touch are one defect
     limit: float = 0.3,  # largest false alarm rate of pixels that counts
 ) -> float:
-    "Area under per-region overlap against false alarm rate, up to `limit`, as a share (Bergmann et al. 2020)."
+    "Area under per-region overlap against false alarms (Bergmann et al. 2020)."
     maps, masks = _check_maps(maps, masks)
     if not 0 < limit <= 1:
         raise ValueError(f"limit must be above 0 and at most 1; got {limit}")
@@ -146,7 +147,8 @@ def _check_depth(shape, depth):
     "Refuse a picture that cannot be halved `depth` times."
     if depth < 1 or any(side % 2**depth for side in shape[1:]):
         raise ValueError(
-            f"height and width must be multiples of 2^{depth} to be halved {depth} times; got {shape[1:]}"
+            f"height and width must be multiples of 2^{depth} to be halved {depth} "
+            f"times; got {shape[1:]}"
         )
 
 
@@ -156,7 +158,7 @@ def conv_autoencoder(
     depth: int = 3,  # how often the maps are halved
     bottleneck: int = 8,  # maps in the middle
 ) -> Network:
-    "Convolutions that halve the maps, a few small maps in the middle, convolutions that double them."
+    "Convolutions halve the maps to a few small ones, then double them."
     _check_depth(shape, depth)
     relu, widths = Activation("relu"), [width * 2**i for i in range(depth)]
     down = [layer for w in widths for layer in (Conv(w, 3, stride=2, padding=1), relu)]
@@ -199,7 +201,7 @@ def unet(
 
 # %% ../nbs/07_anomaly.ipynb #d036c594
 class Reconstruction(Scorer):
-    "Score pixels by how badly a network redraws them that was trained on normal pictures."
+    "Score pixels by how badly a network trained on normal pictures redraws them."
 
     def __init__(
         self,
@@ -241,7 +243,7 @@ def candidates(
     epochs: int = 15,  # of every network
     seed: int = 0,  # of everything random
 ) -> dict[str, Scorer]:  # by name, not yet fitted
-    "The scorers that the open task compares: autoencoders, U-Nets with improvements of each, and feature distance."
+    "What the open task compares: autoencoders, U-Nets and feature distance."
     redraw = partial(Reconstruction, epochs=epochs, seed=seed)
     narrow = partial(conv_autoencoder, bottleneck=2)
     return {
@@ -266,7 +268,7 @@ def measure(
     scorer: Scorer,  # fitted
     data: Inspection,  # whose test part is scored
 ) -> dict[str, float]:
-    "Image AUROC, pixel AUROC, per-region overlap, and the image AUROC of each kind of defect against all good pictures."
+    "Image and pixel AUROC, per-region overlap, and image AUROC of each kind."
     maps, kinds = scorer.score_map(data.x_test), np.array(data.kinds)
     scores = image_scores(maps, scorer.top)
     result = {
@@ -292,7 +294,8 @@ def moving_threshold(
     scores = check_scores(scores)
     if not 2 <= window < len(scores):
         raise ValueError(
-            f"window must be from 2 to below the number of scores, {len(scores)}; got {window}"
+            f"window must be from 2 to below the number of scores, {len(scores)}; got "
+            f"{window}"
         )
     recent, thresholds = list(scores[:window]), np.full(len(scores), np.nan)
     with warnings.catch_warnings():
@@ -304,7 +307,8 @@ def moving_threshold(
     needed = _needed(method, **options)
     if window < needed:
         warnings.warn(
-            f"a window of {window} scores is small for a threshold; have {needed:,} or more",
+            f"a window of {window} scores is small for a threshold; have {needed:,} or "
+            "more",
             stacklevel=2,
         )
     return thresholds

@@ -49,7 +49,8 @@ def lenet5(
         raise ValueError(f"variant of lenet5 is 'full' or '1998'; got {variant!r}")
     if variant == "1998" and width != 1:
         raise ValueError(
-            f"the table of connections of 1998 is for 6 and 16 maps: width must be 1; got {width}"
+            "the table of connections of 1998 is for 6 and 16 maps: width must be 1; "
+            f"got {width}"
         )
     c1, c3, c5, f6 = (scaled(n, width) for n in (6, 16, 120, 84))
     tanh = Activation("tanh")

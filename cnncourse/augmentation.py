@@ -122,7 +122,8 @@ def _check_shares(y, n):
     y = np.asarray(y)
     if y.ndim != 2 or len(y) != n or y.dtype.kind != "f":
         raise ValueError(
-            f"y must be shares of the classes, floats ({n}, classes), such as one-hot rows; got {y.dtype} of shape {y.shape}"
+            f"y must be shares of the classes, floats ({n}, classes), such as one-hot "
+            f"rows; got {y.dtype} of shape {y.shape}"
         )
     return y
 

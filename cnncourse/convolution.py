@@ -45,10 +45,10 @@ def conv2d(
     b=None,  # bias (out,)
     *,
     stride=1,  # number or pair
-    padding=0,  # number per side, (rows, columns), ((top, bottom), (left, right)), "valid", "same" or "full"
+    padding=0,  # number per side, pair, ((top, bottom), (left, right)), or a word
     dilation=1,  # number or pair
     groups: int = 1,  # independent blocks of channels
-    pad_mode: str = "zeros",  # "zeros", "constant", "reflect", "replicate" or "circular"
+    pad_mode: str = "zeros",  # or "constant", "reflect", "replicate", "circular"
     pad_value: float = 0,  # read by pad_mode "constant"
     method: str = "auto",  # "loops", "taps", "im2col", "fft", "winograd" or "auto"
 ) -> np.ndarray:  # (n, out, oh, ow)
@@ -72,7 +72,8 @@ def conv_params(
     )
     if in_channels % as_whole(groups, "groups") or out_channels % groups:
         raise ValueError(
-            f"groups must divide the channels; got groups={groups}, {in_channels} in and {out_channels} out"
+            f"groups must divide the channels; got groups={groups}, {in_channels} in "
+            f"and {out_channels} out"
         )
     kh, kw = as_pair(kernel_size, "kernel_size")
     return out_channels * (kh * kw * in_channels // groups + bool(bias))
@@ -88,7 +89,7 @@ def conv_macs(
     dilation=1,  # number or pair
     groups: int = 1,
 ) -> int:
-    "Multiply-adds of a convolution layer for one image; padding counts as pixels, adding the bias does not count."
+    "Multiply-adds of a layer for one image; padding counts, the bias does not."
     oh, ow = conv_geometry(size, kernel_size, stride, padding, dilation).out
     return (
         oh
@@ -129,7 +130,7 @@ def visit_counts(
     padding=0,  # as in `resolve_padding`
     dilation=1,  # number or pair
 ) -> np.ndarray:  # (h, w)
-    "How many windows read each pixel: the product of the counts of its row and of its column."
+    "How many windows read each pixel: its row's count times its column's."
     g = conv_geometry(size, kernel_size, stride, padding, dilation)
     axes = zip(g.size, g.kernel_size, g.stride, g.pads, g.dilation, strict=True)
     rows, columns = (_visits_axis(*axis) for axis in axes)
@@ -140,7 +141,7 @@ class ReceptiveField(NamedTuple):
     "What one output sees along one axis, in pixels of the input."
 
     size: int  # pixels in the field
-    jump: float  # pixels from one output's field to the next one's; below 1 where outputs are finer than the input
+    jump: float  # pixels from one field to the next; below 1 where outputs are finer
     centre: float  # middle of output 0's field; pixel 0 has its middle at 0
 
     def through(
@@ -159,7 +160,7 @@ class ReceptiveField(NamedTuple):
     def through_transposed(
         self, kernel_size: int, stride: int = 1, padding=0, dilation: int = 1
     ) -> "ReceptiveField":
-        "The field after one more transposed convolution. Its size differs from output to output: this is the largest."
+        "The field after one more transposed convolution: the largest of its sizes."
         kernel_size, stride = (
             as_whole(kernel_size, "kernel_size"),
             as_whole(stride, "stride"),
@@ -172,14 +173,15 @@ class ReceptiveField(NamedTuple):
 
 # %% ../nbs/02_convolution.ipynb #a1dbe070
 def stack_receptive_field(
-    layers,  # for each layer (kernel_size, stride, padding, dilation) along one axis; the last three may be left out
+    layers,  # of each (kernel_size, stride=1, padding=0, dilation=1) along one axis
 ) -> ReceptiveField:
     "Receptive field of a stack of convolution or pooling layers."
     field = ReceptiveField(1, 1, 0.0)
     for layer in layers:
         if "same" in layer:
             raise ValueError(
-                "padding must be numbers here, as 'same' depends on the input's size; got 'same'"
+                "padding must be numbers here, as 'same' depends on the input's size; "
+                "got 'same'"
             )
         field = field.through(*layer)
     return field
@@ -195,7 +197,7 @@ def conv2d_backward(
     dilation=1,  # number or pair
     groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # dx, dw, db, shaped as x, w and b
-    "Gradients of a convolution with its input, kernels and bias, from the gradient of its output."
+    "Gradients of input, kernels and bias, from the gradient of the output."
     x, w, _ = check_layer(x, w, None, groups)
     g = conv_geometry(x.shape[2:], w.shape[2:], stride, padding, dilation, groups)
     dy, shape = check_images(dy, "dy"), (len(x), len(w), *g.out)
@@ -224,7 +226,8 @@ def separable_conv2d(
     "Depthwise, then 1x1: a full convolution in two cheap steps."
     if np.shape(pointwise)[2:] != (1, 1):
         raise ValueError(
-            f"pointwise must have shape (out, channels, 1, 1); got {np.shape(pointwise)}"
+            "pointwise must have shape (out, channels, 1, 1); got "
+            f"{np.shape(pointwise)}"
         )
     return conv2d(depthwise_conv2d(x, depthwise, **settings), pointwise, b)
 
@@ -235,7 +238,7 @@ def conv_transpose2d(
     b=None,  # bias (out,)
     *,
     stride=1,  # number or pair
-    padding=0,  # what is cut off: number per side, (rows, columns), ((top, bottom), (left, right)) or "valid"
+    padding=0,  # what is cut off: number per side, pair, pairs or "valid"
     output_padding=0,  # extra rows and columns at the bottom and right: number or pair
     dilation=1,  # number or pair
     groups: int = 1,

@@ -46,16 +46,17 @@ MACHADO = {
 
 def as_seen_by(
     colours,  # colours (..., 3) from 0 to 1: a palette, or a picture (h, w, 3)
-    kind: str = "deutan",  # "protan" (no red), "deutan" (no green) or "tritan" (no blue cones)
+    kind: str = "deutan",  # no green cones; "protan": no red, "tritan": no blue
 ) -> np.ndarray:  # (..., 3)
-    "Colours as someone sees them who lacks one kind of cone (Machado, Oliveira and Fernandes 2009, severity 1)."
+    "Colours as seen without one kind of cone (Machado and others 2009, severity 1)."
     _expect(
         _is_one_of(kind, MACHADO), "kind must be 'protan', 'deutan' or 'tritan'", kind
     )
     colours = as_array(colours, "colours").astype(float)
     if colours.shape[-1:] != (3,) or not ((colours >= 0) & (colours <= 1)).all():
         raise ValueError(
-            f"colours must be (..., 3) with values from 0 to 1; got shape {colours.shape}"
+            "colours must be (..., 3) with values from 0 to 1; got shape "
+            f"{colours.shape}"
         )
     light = (linear_rgb(colours) @ np.transpose(MACHADO[kind])).clip(0, 1)
     return np.where(

@@ -86,7 +86,8 @@ def dropout(
     x = np.asarray(x)
     if x.dtype.kind not in "biuf" or x.ndim < 2:
         raise ValueError(
-            f"x must hold real numbers in at least 2 axes; got dtype {x.dtype}, shape {x.shape}"
+            f"x must hold real numbers in at least 2 axes; got dtype {x.dtype}, shape "
+            f"{x.shape}"
         )
     if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise ValueError(

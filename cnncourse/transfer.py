@@ -62,7 +62,7 @@ def features(
 ) -> (
     np.ndarray | dict[str, np.ndarray]
 ):  # (n, features), float32; for several layers {layer: (n, features)}
-    "What a pretrained network sees in pictures: the values of one of its layers, in inference mode."
+    "What a network sees in pictures: the values of a layer, in inference mode."
     x, asked = (
         np.asarray(x, np.float32),
         [layer] if isinstance(layer, str) else list(layer),
@@ -117,7 +117,8 @@ def take_per_class(
     fewest = min((int((y == label).sum()) for label in classes), default=0)
     if not 1 <= count <= fewest:
         raise ValueError(
-            f"{count} examples of each class were asked for; the smallest class has {fewest}"
+            f"{count} examples of each class were asked for; the smallest class has "
+            f"{fewest}"
         )
     return np.concatenate(
         [rng.permutation(np.flatnonzero(y == label))[:count] for label in classes]
@@ -130,7 +131,7 @@ def learning_curve(
     counts: Iterable[int],  # examples of each class
     seeds: Iterable[int],  # each draws examples of its own
 ) -> np.ndarray:  # (seeds, counts)
-    "How a result grows with the number of examples; the same seed means the same examples for every method."
+    "How a result grows with the examples; a seed means the same ones for all."
     return np.array(
         [
             [score(take_per_class(y, count, seed), seed) for count in counts]
@@ -143,9 +144,9 @@ def with_head(
     net: Network,
     n_classes: int,
     cut: str
-    | None = None,  # the last layer or block to keep; None: all but a dense layer at the end
+    | None = None,  # the last part to keep; None: all but a dense layer at the end
 ) -> Network:
-    "The lower part of a network with a new head: the mean of each map, if there are maps, and one dense layer."
+    "The lower part of a network with a new head: means of maps, one dense layer."
     if cut is None:
         layers = {node.name: node.layer for node in net.nodes}
         ends = [
@@ -167,12 +168,13 @@ def borrow(
     model,  # of PyTorch or of Keras; not touched unless the weights fit
     weights: dict[str, np.ndarray],  # of another network that shares layers with it
 ) -> list[str]:  # what the model kept of its own: names of arrays
-    "Put in the weights whose names the model knows; the others, such as those of a new head, stay as they are."
+    "Put in the weights whose names the model knows; the others stay as they are."
     own = networks.get_weights(model)
     shared = {name: weights[name] for name in own if name in weights}
     if not shared:
         raise ValueError(
-            f"no name is shared: the model has {', '.join(list(own)[:3])}, …; the weights {', '.join(list(weights)[:3])}, …"
+            f"no name is shared: the model has {', '.join(list(own)[:3])}, …; the "
+            f"weights {', '.join(list(weights)[:3])}, …"
         )
     networks.set_weights(model, own | shared)
     return [name for name in own if name not in shared]
@@ -183,7 +185,7 @@ def layer_rates(
     first: float,  # learning rate of the first layer
     last: float,  # learning rate of the last layer
 ) -> dict[str, float]:  # {layer: learning rate}, for `training.fit` and `fine_tune`
-    "A learning rate for each layer, growing by the same factor from layer to layer (Howard and Ruder 2018, section 3.2)."
+    "Learning rates growing by one factor a layer (Howard and Ruder 2018, 3.2)."
     layers = [
         node.name for node in net.nodes if node.layer.weights(*net.inputs_of(node))
     ]
@@ -193,7 +195,7 @@ def layer_rates(
 
 # %% ../nbs/06_transfer.ipynb #d57f46d2
 def fine_tune(
-    model,  # from `to_torch` or `to_keras`, with a head of `with_head`; trained in place
+    model,  # of `to_torch` or `to_keras`, its head of `with_head`; trained in place
     x,  # (n, c, h, w), float32, from `prepare_images`
     y,  # labels (n,)
     *,
