@@ -45,7 +45,7 @@ def conv2d(
     b=None,  # bias (out,)
     *,
     stride=1,  # number or pair
-    padding=0,  # number per side, pair, ((top, bottom), (left, right)), or a word
+    padding=0,  # number per side, pair, pairs, "valid", "same" or "full"
     dilation=1,  # number or pair
     groups: int = 1,  # independent blocks of channels
     pad_mode: str = "zeros",  # or "constant", "reflect", "replicate", "circular"

@@ -1,6 +1,7 @@
 """The rooms: who imports whom, which notebook makes which module, and what each notebook must have."""
 
 import ast
+import configparser
 import json
 import re
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import COURSE
 
-from cnncourse import runs
+from cnncourse import lessons, runs
 
 # Which of our modules each may import. A module that is not listed here may not exist.
 MAY_IMPORT = {
@@ -172,6 +173,23 @@ def _longest(cell: str) -> int:  # lines; of the longest function where nbgrader
     if "### BEGIN HIDDEN TESTS" not in cell:
         return len(cell.splitlines())
     return max((node.end_lineno - node.lineno + 1 for node in ast.parse(cell).body if hasattr(node, "name")), default=0)
+
+
+WEEKS = [name for name in NOTEBOOKS if re.match(r"\d\d_", name)]
+
+
+@pytest.mark.parametrize("name", WEEKS)
+def test_no_line_of_a_lessons_code_is_wider_than_its_column(name):
+    lines = [line for cell in runs.code(source(name)) for line in lessons.bare(cell).splitlines()]
+    assert [line for line in lines if len(line) > lessons.COLUMN] == []
+
+
+@pytest.mark.parametrize("name", WEEKS)
+def test_a_lesson_in_colab_installs_the_course_first(name):
+    settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    settings.read(COURSE / "settings.ini")
+    first = runs.code(source(name))[0]
+    assert first.startswith("#| hide\n") and f'"git+{settings["DEFAULT"]["git_url"]}"' in first
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
