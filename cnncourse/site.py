@@ -248,10 +248,8 @@ def split_options(
     source: str,  # a code cell
 ) -> tuple[list[str], dict, str]:
     "Part a code cell into nbdev's directives, Quarto's options and the code itself."
-    lines = source.splitlines()
-    n_head = next((i for i, line in enumerate(lines) if not line.startswith("#|")), len(lines))
-    directives, options = [], []
-    for line in (line[2:].removeprefix(" ") for line in lines[:n_head]):
+    (head, code), directives, options = lessons.head_and_code(source), [], []
+    for line in head:
         is_option = line.startswith(" ") or re.match(r"[\w-]+:(\s|$)", line)
         (options if is_option else directives).append(line)
     try:
@@ -259,7 +257,7 @@ def split_options(
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SiteError(f"expected YAML in the `#|` lines of a cell, received {options}") from error
     _check_options(read)
-    return directives, read, "\n".join(lines[n_head:])
+    return directives, read, code
 
 
 def join_options(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LONGEST', 'FOOTNOTES', 'TAG', 'OUTWARD', 'HEADING', 'CLAIM', 'Stop', 'Week', 'read_week', 'mark', 'split_parts',
            'deeper', 'raised', 'titled', 'contents_html', 'relative', 'strip_html', 'read_button', 'map_html',
-           'claims_html', 'anchors', 'places_html', 'row_anchor', 'card_markdown', 'Cut', 'cut_week']
+           'claims_html', 'anchors', 'places_html', 'card_markdown', 'Cut', 'cut_week']
 
 # %% ../nbs/api/stations.ipynb #da9c979e
 import html
@@ -255,13 +255,6 @@ def places_html(
     return f'<script type="application/json" id="places">{said}</script>'
 
 # %% ../nbs/api/stations.ipynb #a5b46da0
-def row_anchor(
-    word: str,  # as the glossary has it
-) -> str:
-    "The name of its row in the table of words."
-    return re.sub(r"\W+", "-", word.lower()).strip("-")
-
-
 def card_markdown(
     text: str,  # a Markdown cell tagged `card`
     words: dict[str, str],  # the glossary: Korean by English
@@ -277,7 +270,7 @@ def card_markdown(
                     f"expected words of nbs/glossary.csv on the card, received {term!r}: write it as there, or add a row"
                 )
         return "**Words.**\n\n" + "\n".join(
-            f"- [{term}]({glossary}#{row_anchor(term)}) {words[term]}" for term in terms
+            f"- [{term}]({glossary}#{lessons.slug(term)}) {words[term]}" for term in terms
         )
 
     card = re.sub(r"^\*\*Words\.\*\*[ ]*(.*(?:\n.+)*)", told, text, flags=re.MULTILINE)

@@ -27,15 +27,17 @@ def _markdown(cell_id: str, text: str) -> dict:  # a cell of text, with an id ma
     return {"cell_type": "markdown", "id": cell_id, "metadata": {}, "source": text}
 
 
+def _texts(option: str | list[str]) -> list[str]:  # one for all pictures of a cell, or one for each
+    return [option] if isinstance(option, str) else option
+
+
 def _caption(cell: dict) -> list[dict]:  # what the site says below a figure, as a cell of its own
-    head = lessons.directives(_source(cell))
-    said = {name: head[name].strip("\"'") for name in ("fig-cap", "fig-alt") if head.get(name)}
-    if "fig-cap" not in said:
+    _, options, _ = site.split_options(_source(cell))
+    caption, words = (" ".join(_texts(options.get(name, []))) for name in ("fig-cap", "fig-alt"))
+    if not caption:
         return []
-    words = (
-        f"\n\n<details><summary>The figure in words</summary>{said['fig-alt']}</details>" if "fig-alt" in said else ""
-    )
-    return [_markdown(f"{cell['id']}-caption"[:64], f"*{said['fig-cap']}*{words}")]
+    fold = f"\n\n<details><summary>The figure in words</summary>{words}</details>" if words else ""
+    return [_markdown(f"{cell['id']}-caption"[:64], f"*{caption}*{fold}")]
 
 
 def _shown(outputs: list[dict]) -> list[dict]:  # without what needs a kernel that is gone
@@ -59,7 +61,7 @@ def _code_cell(
 ) -> dict:
     text, tags = _source(cell), cell["metadata"].get("tags", [])
     kind, head = lessons.kind_of(text, tags), lessons.directives(text)
-    source = re.sub(r"^# depends:.*\n?", "", lessons.bare(text), flags=re.M)
+    source = site.without_depends(lessons.bare(text))
     metadata: dict = {"tags": ["parameters"]} if "parameters" in tags else {}
     if kind != "lesson" or head.get("echo") == "false":
         metadata["jupyter"] = {"source_hidden": True}

@@ -5,6 +5,7 @@ import re
 import threading
 from pathlib import Path
 
+from cnncourse.lessons import CHECK_LINE
 from cnncourse.site import make_server
 
 SCREEN = {"width": 1280, "height": 900}
@@ -71,7 +72,7 @@ def visit(context, address: str) -> dict:
 def of_station(found: dict) -> dict:
     "The numbers of one station."
     code = [line for text, _ in found["blocks"] for line in text.rstrip("\n").split("\n")]
-    checks = [line for line in code if re.match(r"\s*(assert\b|test_\w+\(|with test_)", line)]
+    checks = [line for line in code if CHECK_LINE.match(line)]
     return {
         "screens": round(found["height"] / SCREEN["height"], 1),
         "lines": len(code),
