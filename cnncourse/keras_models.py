@@ -136,10 +136,11 @@ def _keras_pad(layer: Pad, x, name: str):
     from keras import layers, ops
 
     sides = np.array(_sides(layer.padding))
-    if layer.mode != "constant":  # pixels are taken again, along the rows and then along the columns
-        for axis, (side, size) in enumerate(zip(sides, x.shape[1:3], strict=True), 1):
-            taken = np.pad(np.arange(size), side, _NUMPY_PADS[layer.mode])
-            x = _named(ops.take(x, taken, axis=axis), f"{name}.{axis}" if axis == 1 else name)
+    if layer.mode != "constant" and np.any(sides):  # pixels are taken again, along rows, along columns, or both
+        moved = [axis for axis in (1, 2) if np.any(sides[axis - 1])]
+        for axis in moved:
+            taken = np.pad(np.arange(x.shape[axis]), sides[axis - 1], _NUMPY_PADS[layer.mode])
+            x = _named(ops.take(x, taken, axis=axis), name if axis == moved[-1] else f"{name}.{axis}")
         return x
     cut, more = np.maximum(-sides, 0).tolist(), np.maximum(sides, 0).tolist()
     if np.any(cut) or not np.any(more):

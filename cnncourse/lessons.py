@@ -168,7 +168,7 @@ def _text(cell) -> str:  # a notebook keeps it as one text or as lines
 def _tags(cell) -> list[str]:
     return cell["metadata"].get("tags", [])
 
-
+# %% ../nbs/api/lessons.ipynb #e2b1d8fb
 def stations(
     cells: list,  # of a lesson
     path: str = "the notebook",  # for messages

@@ -228,6 +228,18 @@ def test_grad_cam_sees_the_same_behind_a_layer_that_is_several_of_keras(layer):
     np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("mode", ("constant", "reflect", "replicate", "circular"))
+@pytest.mark.parametrize("sides", (0, 1, ((0, 0), (1, 1)), ((1, 0), (0, 0)), ((0, 2), (1, 0))), ids=str)
+def test_a_pad_keeps_its_name_whatever_sides_it_moves(mode, sides):
+    net = Network("padded", (1, 5, 5), [("first", Conv(1, 1)), ("by.name", Pad(sides, mode)), ("last", Conv(2, 1))])
+    in_torch, in_keras = networks.to_torch(net), networks.to_keras(net)
+    networks.copy_weights(in_torch, in_keras)
+    x = np.random.default_rng(0).normal(size=(2, 1, 5, 5)).astype(np.float32)
+    one, other = (networks.activations(model, x, ["by.name", "last"]) for model in (in_torch, in_keras))
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
 def test_layers_of_a_model_of_keras_that_cannot_be_described_have_keras_s_names():
     import keras
 
