@@ -54,6 +54,7 @@ class Predictions:
 
     rows: tuple[Prediction, ...]
     unread: tuple[tuple[str, str], ...] = ()  # files, each with the reason
+    files: tuple[Path, ...] = ()  # of the rows, where they are files
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -432,9 +433,7 @@ def _versions(framework: str) -> dict[str, str]:
     return {"cnncourse": __version__, "python": platform.python_version()} | {p: metadata.version(p) for p in packages}
 
 
-def _facts(
-    found: Gathered, parts: splits.Parts, arms: dict[str, Arm], best: str, notes: list[str], settings: dict
-) -> dict:
+def _facts(found: Gathered, parts: splits.Parts, arms: dict[str, Arm], best: str, settings: dict) -> dict:
     counts = {
         side: np.bincount(found.y[places], minlength=len(found.classes)).tolist()
         for side, places in parts._asdict().items()
@@ -443,7 +442,9 @@ def _facts(
         name: {"n_params": arm.n_params, "seconds": arm.seconds, **arm.best, "tries": arm.tries}
         for name, arm in arms.items()
     }
-    about = {"what": ARMS[best], "chosen": best, "source": found.source, "counts": counts, "arms": rows, "notes": notes}
+    fine = arms[best].best.get("what")  # of the borrowed arm: frozen or fine-tuned
+    what = f"borrowed features, {fine}" if fine else ARMS[best]
+    about = {"what": what, "chosen": best, "source": found.source, "counts": counts, "arms": rows}
     about |= {"curves": {name: arm.curves for name, arm in arms.items()}, "temperature": arms[best].temperature}
     about |= {"unread": [list(pair) for pair in found.unread], "settings": settings}
     return about | {"made": time.strftime("%Y-%m-%d %H:%M"), "versions": _versions(settings["framework"])}
@@ -458,7 +459,8 @@ def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, au
     task = Task(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
     arms = _trained(task, names)
     best = min(arms, key=lambda name: arms[name].best["loss"])
-    about = _facts(found, parts, arms, best, _notes(found, parts, left, folds), settings)
+    about = _facts(found, parts, arms, best, settings) | {"notes": _notes(found, parts, left, folds)}
+    about["leaks"] = [[leak.one, leak.other, list(leak.sides), leak.why] for leak in left]
     net, learnt = _like(arms[best].net, backbone[0]), folds[0][0] if len(folds) == 1 else task.used
     known = {"net": net, "weights": arms[best].weights, "classes": found.classes, "how": settings["how"]}
     made = Classifier(**known, about=about, framework=framework, arms=arms, pictures=found, parts=parts)
@@ -527,14 +529,16 @@ def _predict(classifier: Classifier, what, progress):
 
 def _predict_files(classifier: Classifier, what, progress) -> Predictions:  # a folder, or a list of files and folders
     files, names, unread = _files_of([what] if isinstance(what, (str, Path)) else list(what))
-    rows, step = [], 256
+    rows, read, step = [], [], 256
     for start in range(0, len(files), step):
         part = files[start : start + step]
         told = progress and (lambda done, _, start=start: progress(start + done, len(files)))
         x, reasons = read_files(part, classifier.size, classifier.how, progress=told)
         unread += [(names[start + i], why) for i, why in reasons.items()]
-        rows += _predicted(classifier, x, [names[start + i] for i in range(len(part)) if i not in reasons])
-    return Predictions(tuple(rows), tuple(unread))
+        kept = [start + i for i in range(len(part)) if i not in reasons]
+        rows += _predicted(classifier, x, [names[i] for i in kept])
+        read += [files[i] for i in kept]
+    return Predictions(tuple(rows), tuple(unread), tuple(read))
 
 
 def _files_of(items: list) -> tuple[list[Path], list[str], list]:  # files, their names, and what is not read

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
-           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'summary', 'main']
+           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'train', 'predict', 'summary', 'main']
 
 # %% ../nbs/api/cli.ipynb #8ce69667
 import os
@@ -644,6 +644,149 @@ def watch(
     for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
         _say(f"Careful: {text}.", style="yellow")
     _tell_watched(found)
+
+# %% ../nbs/api/cli.ipynb #4ab49fd5
+def _grouped(pattern: str | None):  # name of a picture → what it belongs to: the part of its path that matches
+    import re
+
+    if pattern is None:
+        return None
+    try:
+        rule = re.compile(pattern)
+    except re.error as error:
+        raise runs.UsageError(f"--group {pattern!r} is no regular expression: {error}.") from None
+
+    def group(name: str) -> str:
+        found = rule.search(name)
+        return name if found is None else " ".join(map(str, found.groups() or (found[0],)))
+
+    return group
+
+
+@contextlib.contextmanager
+def _one_sentence():  # for what was wrong with what somebody brought; warnings are told as they come
+    from cnncourse.datasets import DataError
+
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            yield
+    except (ValueError, DataError) as error:
+        raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
+    for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
+        _say(f"Careful: {_printable(text)}.", style="yellow")
+
+
+def _place(path: Path, ending: str, option: str) -> Path:  # a file to be written, before long work is done for it
+    if path.suffix.lower() != ending or path.is_dir():
+        raise runs.UsageError(f"{option} names a file that ends in {ending}, not {_printable(str(path))}.")
+    return path
+
+# %% ../nbs/api/cli.ipynb #2f2ca837
+def _tell_classifier(made, out: Path, page: Path):  # a Classifier: what somebody who made it wants to know first
+    about = made.about
+    _say(f"Chosen on validation: {about['what']}.")
+    _say(f"{about['test'][0].upper()}{about['test'][1:]}." if "test" in about else "It was not tested.", style="bold")
+    for note in about["notes"]:
+        _say(f"Careful: {_printable(note)}.", style="yellow")
+    for name, why in about["unread"][:10]:
+        _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
+    if len(about["unread"]) > 10:
+        _say(f"and {len(about['unread']) - 10} more files, listed in the report", style="yellow")
+    _say(f"File: {_printable(str(out))}   Report: {_printable(str(page))}")
+    _say(f"Now: {_typed('cnncourse predict', out, 'PICTURE_OR_FOLDER')}")
+
+
+_GROUP_HELP = "What belongs together, as a regular expression on the path below FOLDER, such as '^[^/]+/[^_]+' for cats/tom_1.jpg."
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="One folder of pictures for each class.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="For the classifier; its report lies beside it.")] = Path(
+        "classifier.cnn"
+    ),
+    size: Annotated[int | None, typer.Option(min=16, max=512, help="Pixels at which pictures are seen.")] = None,
+    fit: Annotated[str, typer.Option(help="How a picture is brought to this size: crop, pad or resize.")] = "crop",
+    group: Annotated[str | None, typer.Option(metavar="REGEX", help=_GROUP_HELP)] = None,
+    leaks: Annotated[
+        str, typer.Option(help="A test picture that is learnt from too: refuse, join or allow.")
+    ] = "refuse",
+    test: Annotated[float, typer.Option(help="Share of the pictures that is looked at once, at the end.")] = 0.2,
+    framework: Annotated[str, typer.Option(help="torch or keras.")] = "torch",
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same classifier.")] = 0,
+):
+    "Learn to tell the classes of FOLDER apart, in four ways, and keep the best as one file; stopped, the same command goes on."
+    from cnncourse.classifier import Classifier
+    from cnncourse.classifier_reports import report_training
+
+    page, keep = _place(out, ".cnn", "--out").with_suffix(".html"), out.with_name(f"{out.name}.part")
+    settings = {"size": size, "how": "stretch" if fit == "resize" else fit, "leaks": leaks, "test": test, "seed": seed}
+    with _one_sentence(), _steps() as (advance, say):
+        told = {"keep": keep, "progress": advance, "say": say}
+        made = Classifier.fit(folder, groups=_grouped(group), framework=framework, **settings, **told)
+        made.save(out)
+        report_training(made, page, file=_typed("", out).strip())
+    shutil.rmtree(keep, ignore_errors=True)
+    _tell_classifier(made, out, page)
+
+# %% ../nbs/api/cli.ipynb #91e2e39d
+@contextlib.contextmanager
+def _steps():  # a bar while files are read, then a line that says what is going on; elsewhere a line for each step that is done
+    console = _console()
+    if not console.is_terminal or os.environ.get("CI"):
+        yield None, lambda text: None if "epoch" in text else _say(text)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console) as progress:
+        task = progress.add_task("pictures", total=None)
+
+        def say(text: str):
+            if "epoch" not in text:
+                console.print(text, highlight=False, markup=False)
+            progress.update(task, description=text)
+
+        yield (lambda done, total: progress.update(task, completed=done, total=total)), say
+
+# %% ../nbs/api/cli.ipynb #de8fc081
+def _tell_predictions(found, most: int = 20):
+    for row in found.rows[:most]:
+        more = f" (likeliest: {_printable(row.nearest)})" if row.label != row.nearest else ""
+        _say(f"{_printable(row.label):>16}  {row.probability:6.1%}  {_printable(row.name)}{more}")
+    if len(found) > most:
+        _say(f"and {len(found) - most} more")
+    if len(found) > 1:
+        _say("In all: " + ", ".join(f"{_printable(label)} {n}" for label, n in found.counts.items()) + ".")
+    for name, why in found.unread:
+        _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="A classifier, made by cnncourse train.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Pictures, and folders of pictures.")],
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="A table with all probabilities.")] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="A page with thumbnails, by class.")] = None,
+    framework: Annotated[str, typer.Option(help="torch or keras.")] = "torch",
+):
+    "Say of pictures what they show, by a classifier of cnncourse train."
+    from cnncourse import classifier, classifier_reports
+
+    csv, report = csv and _place(csv, ".csv", "--csv"), report and _place(report, ".html", "--report")
+    with _one_sentence():
+        judge = classifier.Classifier.load(file, framework)
+        with _bar("pictures", "pictures") as advance:
+            found = judge.predict(paths, progress=advance)
+        if not found.rows and not found.unread:
+            raise ValueError(f"there is no picture in {', '.join(_printable(str(path)) for path in paths)}")
+        if csv:
+            classifier_reports.write_predictions(found, csv)
+        if report:
+            classifier_reports.report_predictions(judge, found, report)
+    _tell_predictions(found)
+    if not found.rows:
+        raise runs.RunError("None of the pictures could be read.")
 
 # %% ../nbs/api/cli.ipynb #7cf837b9
 def _described(name: str, input_size: int | None):  # a Network: of a name, or in a file
