@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['DataError', 'Data', 'RemoteFile', 'Description', 'names', 'description', 'photograph_names', 'photograph', 'Shapes',
            'shapes', 'fetch', 'cache_folder', 'download', 'Status', 'status', 'clear', 'from_folder', 'PictureFolder',
-           'stream_folder', 'load']
+           'stream_folder', 'load', 'Split', 'split', 'leaks']
 
 # %% ../nbs/api/datasets.ipynb #1eb2788a
 import difflib
@@ -41,6 +41,7 @@ from cnncourse.pictures import (
     shown,
     to_size,
 )
+from .splits import Leak, Parts, divide, find_leaks, stratified_order
 
 # %% ../nbs/api/datasets.ipynb #7f724e72
 class DataError(Exception):
@@ -91,16 +92,6 @@ class Data:
         held = [f"  {name:<16}{_brief(value)}" for name, value in rows.items() if value is not None and len(value)]
         return "\n".join([f"Data: {self.source}", *held])
 
-# %% ../nbs/api/datasets.ipynb #6c1cbdc6
-def _stratified_order(y, rng):
-    "Indices of all labels `y`, so ordered that each stretch holds each class in its share."
-    order = rng.permutation(len(y))
-    place = np.empty(len(y))
-    for label in np.unique(y):
-        (of_class,) = np.nonzero(y[order] == label)
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)  # 0 to 1 along the order
-    return order[np.argsort(place, kind="stable")]
-
 # %% ../nbs/api/datasets.ipynb #ab0fe166
 def _check_counts(**counts):
     "Raise ValueError unless each count is None or a whole number from 0."
@@ -124,7 +115,7 @@ def _divide(y, n_train, n_test, seed):
     "Indices of the training part and of the test part of a set with labels `y`."
     n_train, n_test = _sizes(len(y), n_train, n_test)
     rng = np.random.default_rng(seed)
-    order = _stratified_order(y, rng)
+    order = stratified_order(y, rng)
     return rng.permutation(order[n_test : n_test + n_train]), order[:n_test]
 
 # %% ../nbs/api/datasets.ipynb #2b7411de
@@ -883,7 +874,7 @@ def _choose(x, y, n, seed, size):
     if n > len(y):
         raise ValueError(f"{n} pictures were asked for, but this part of the set has {len(y)}.")
     rng = np.random.default_rng(seed)
-    chosen = rng.permutation(_stratified_order(y, rng)[:n])
+    chosen = rng.permutation(stratified_order(y, rng)[:n])
     return to_size(x[chosen], size), y[chosen]
 
 
@@ -941,7 +932,7 @@ def _from_files(names, y, read, *, size, gray, n_train, n_test, seed, classes, s
     wanted = len(names) if n_train is None else n_train + n_test
     _check_memory(wanted, size, gray)
     rng, x, kept, broken = np.random.default_rng(seed), [], [], {}
-    for i in _stratified_order(y, rng):
+    for i in stratified_order(y, rng):
         if len(kept) == wanted:
             break
         picture = _try_picture(read, names[i], size, gray)
@@ -1027,9 +1018,9 @@ class PictureFolder(_Steps):
         "Batches: pictures `(n, c, h, w)` and labels `(n,)`, int64."
         return _batches(self)
 
-    def split(self, n_test: int | None = None) -> tuple["PictureFolder", "PictureFolder"]:  # None: a fifth
-        "A training part and a test part that share no file and hold each class in its share."
-        return _halves(self, n_test)
+    def split(self, train=0.6, validation=0.2, test=0.2, *, groups=None, seed=None) -> "Split":
+        "Three parts, see `split`; without a seed with its own."
+        return split(self, train, validation, test, groups=groups, seed=self.seed if seed is None else seed)
 
 # %% ../nbs/api/datasets.ipynb #1981dc79
 def _folder_text(folder):
@@ -1038,13 +1029,6 @@ def _folder_text(folder):
     held = ", ".join(f"{name} {count}" for name, count in zip(folder.classes, counts, strict=True))
     about = f"{len(folder)} batches at {folder.size[0]}x{folder.size[1]}; {len(folder.broken)} broken"
     return f"PictureFolder {shown(folder.root.name)}: {held}; {about}"
-
-
-def _halves(folder, n_test):
-    "The two parts of `PictureFolder.split`; what is not tried is listed with the first."
-    parts = _divide(folder.y, None, n_test, folder.seed)
-    train, test = (replace(folder, files=[folder.files[i] for i in p], y=folder.y[p], reasons={}) for p in parts)
-    return train, replace(test, shuffle=False, unread=())
 
 # %% ../nbs/api/datasets.ipynb #df7b890f
 def _read_ahead(folder, order):
@@ -1161,3 +1145,84 @@ def load(
             raise ValueError(f"{name} has no option {option!r}; its options are {', '.join(known) or 'none'}.")
     loader = _LOADERS.get(name) or partial(_load_divided, name)
     return loader(n_train=n_train, n_test=n_test, size=size, seed=seed, **options)
+
+# %% ../nbs/api/datasets.ipynb #58548dd4
+class Split(NamedTuple):
+    "Three parts of a set: folders, or pairs `(x, y)`."
+
+    train: object  # to learn
+    validation: object  # to choose
+    test: object  # to judge, once
+
+
+def _part(folder, places, first):
+    "Some files of a PictureFolder; the training part keeps its new orders, and the list of what is not tried."
+    reasons = {new: folder.reasons[old] for new, old in enumerate(places.tolist()) if old in folder.reasons}
+    part = replace(folder, files=[folder.files[i] for i in places], y=folder.y[places], reasons=reasons, epoch=0)
+    return part if first else replace(part, shuffle=False, unread=())
+
+
+def _split_folder(folder, sizes, groups, seed):
+    "The parts of a PictureFolder; `groups` is a function of the path below it, or one value for each file."
+    groups = [groups(file) for file in folder.files] if callable(groups) else groups
+    names = np.array(folder.classes)[folder.y] if len(folder.y) else folder.y
+    return Split(
+        *(_part(folder, places, i == 0) for i, places in enumerate(divide(names, *sizes, groups=groups, seed=seed)))
+    )
+
+# %% ../nbs/api/datasets.ipynb #9a4de8e5
+def _split_pairs(x, y, sizes, groups, seed):
+    "The parts of arrays."
+    x, y = (v if hasattr(v, "shape") else np.asarray(v) for v in (x, y))
+    if len(x) != len(y):
+        raise ValueError(f"x and y should be of one length, not {len(x)} pictures and {len(y)} labels.")
+    if callable(groups):
+        raise ValueError("groups should be one value for each picture; a function of the path is for a folder.")
+    return Split(*((x[places], y[places]) for places in divide(y, *sizes, groups=groups, seed=seed)))
+
+
+def _split_data(data, sizes, groups, seed):
+    "The parts of a Data: its test part stays, and the training part is divided in the shares of the first two."
+    train, validation = sizes[:2]
+    shares = [size for size in (train, validation) if isinstance(size, float)]
+    if len(shares) == 2 and sum(shares) > 0:
+        train, validation = (size / sum(shares) for size in shares)
+    parts = _split_pairs(data.x_train, data.y_train, (train, validation, 0), groups, seed)
+    return parts._replace(test=(data.x_test, data.y_test))
+
+# %% ../nbs/api/datasets.ipynb #0ebd0e23
+def split(
+    data: "PictureFolder | Data | tuple",  # a folder, a `Data`, or arrays `(x, y)`
+    train: float | int | None = 0.6,  # share, or count; None: what the others leave
+    validation: float | int | None = 0.2,  # like `train`
+    test: float | int | None = 0.2,  # like `train`; of a `Data` it is not used
+    *,
+    groups: Callable
+    | Sequence
+    | None = None,  # what belongs together: one value for each picture, or a function of the path
+    seed: int = 0,  # the same seed divides the same way
+) -> Split:  # three folders, or three pairs `(x, y)`
+    "Parts to learn, to choose and to judge, that share no picture and no group; see `splits.divide`."
+    sizes = (train, validation, test)
+    if isinstance(data, PictureFolder):
+        return _split_folder(data, sizes, groups, seed)
+    if isinstance(data, Data):
+        return _split_data(data, sizes, groups, seed)
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return _split_pairs(*data, sizes, groups, seed)
+    raise ValueError(f"split takes a PictureFolder, a Data, or a pair (x, y), not {type(data).__name__}.")
+
+# %% ../nbs/api/datasets.ipynb #bf6c314d
+def leaks(
+    parts: Split,  # of folders or of pairs, from `split`
+) -> tuple[Leak, ...]:  # with the files' names, or the pictures' places in their part
+    "Pictures of a split that stand on two sides, the same or nearly the same; see `splits.find_leaks`."
+    if all(isinstance(part, PictureFolder) for part in parts):
+        pictures = [part.root / file for part in parts for file in part.files]
+        names = [shown(file) for part in parts for file in part.files]
+        sizes = [len(part.files) for part in parts]
+    else:
+        pictures = [picture for x, _ in parts for picture in np.asarray(x)]
+        sizes = [len(y) for _, y in parts]
+        names = [i for size in sizes for i in range(size)]
+    return find_leaks(Parts(*np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:2])), pictures, names)

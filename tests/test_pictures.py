@@ -671,8 +671,9 @@ def test_every_file_that_is_not_read_is_listed(tmp_path):
     listed, unread = pictures.list_pictures(root)
     assert [str(file) for file in listed] == ["cat/1.png", "cat/2.jfif", "dog/deep/er/1.PNG"]
     assert {str(file) for file in unread} == {*expected, "labels.csv"}
-    train, test = stream_folder(root, size=8).split(1)
-    assert len(train.broken) == 8 and test.broken == ()
+    with pytest.warns(UserWarning, match="class dog has too few examples for every part"):
+        train, validation, test = stream_folder(root, size=8).split(None, 0, 1)
+    assert len(train.broken) == 8 and validation.broken == test.broken == ()
 
 
 def test_a_folder_that_cannot_be_opened_is_listed(tmp_path, monkeypatch):

@@ -127,9 +127,11 @@ def test_order_depends_on_the_seed_and_the_epoch_alone(tree):
 
 
 def test_split_is_disjoint_and_stratified(tree):
-    train, test = stream_folder(tree, size=8).split(1_000)
-    assert len(train.files) == N - 1_000 and not set(train.files) & set(test.files)
-    assert np.bincount(test.y).tolist() == [500, 500] and test.shuffle is False and train.shuffle is True
+    parts = stream_folder(tree, size=8).split(None, 1_000, 500)
+    assert [len(part.files) for part in parts] == [N - 1_500, 1_000, 500]
+    assert len({file for part in parts for file in part.files}) == N
+    assert [np.bincount(part.y).tolist() for part in parts[1:]] == [[500, 500], [250, 250]]
+    assert [part.shuffle for part in parts] == [True, False, False]
 
 
 def test_a_reader_that_stops_leaves_no_thread(tree):

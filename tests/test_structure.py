@@ -40,7 +40,8 @@ MAY_IMPORT = {
     "plots": ("drawing", "grids", "pictures"),
     "players": ("drawing", "files"),
     "figures": ("drawing", "grids", "plots", "players"),
-    "datasets": ("files", "labels", "pictures"),
+    "splits": ("labels", "pictures"),
+    "datasets": ("files", "labels", "pictures", "splits"),
     "training": ("files", "labels"),
     # a network is data
     "layers": ("convolution", "pool_windows", "pooling"),
