@@ -30,7 +30,7 @@ from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
 from .published_weights import Published, _like, _scale_of
 from .thresholds import fit_threshold
-from .weights import read_about, read_weights
+from .weights import Carrier, read_about, read_weights
 
 # %% ../nbs/api/classifier.ipynb #937ff050
 NONE = "none of these"
@@ -133,9 +133,9 @@ def nearest(
         near[start : start + step] = np.sqrt(np.maximum(0, 2 - 2 * alike[np.arange(len(alike)), found]))
     return near, places
 
-# %% ../nbs/api/classifier.ipynb #b9a4d7a0
+# %% ../nbs/api/classifier.ipynb #f7e09f0c
 @dataclass(eq=False, repr=False)
-class _Known:
+class _Known(Carrier):
     "All that a classifier holds."
 
     net: Network  # ends in a dense layer: one number for each class

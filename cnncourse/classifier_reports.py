@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['reliability', 'calibration_error', 'report_training', 'write_predictions', 'report_predictions']
 
-# %% ../nbs/api/classifier_reports.ipynb #61ab7ad6
+# %% ../nbs/api/classifier_reports.ipynb #24265c7c
 import csv
 import io
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -171,10 +172,10 @@ def _left(classifier: Classifier) -> list[Part]:
 
 def _use(classifier: Classifier, file: str) -> list[Part]:
     lines = [
-        f"cnncourse predict {file} PICTURE_OR_FOLDER",
+        f"cnncourse predict {shlex.quote(file)} PICTURE_OR_FOLDER",
         "",
         "from cnncourse.transfer import Classifier",
-        f'parts = Classifier.load("{file}")  # or framework="keras"',
+        f'parts = Classifier.load({file!r})  # or framework="keras"',
         'parts.predict("picture.jpg")',
     ]
     made = ", ".join(f"{name} {version}" for name, version in classifier.about["versions"].items())

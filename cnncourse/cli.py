@@ -694,7 +694,7 @@ def _tell_classifier(made, out: Path, page: Path):  # a Classifier: what somebod
     if len(about["unread"]) > 10:
         _say(f"and {len(about['unread']) - 10} more files, listed in the report", style="yellow")
     _say(f"File: {_printable(str(out))}   Report: {_printable(str(page))}")
-    _say(f"Now: {_typed('cnncourse predict', out, 'PICTURE_OR_FOLDER')}")
+    _say(f"Now: {_typed('predict', out, 'PICTURE_OR_FOLDER')}")
 
 
 _GROUP_HELP = "What belongs together, as a regular expression on the path below FOLDER, such as '^[^/]+/[^_]+' for cats/tom_1.jpg."
@@ -726,7 +726,7 @@ def train(
         told = {"keep": keep, "progress": advance, "say": say}
         made = Classifier.fit(folder, groups=_grouped(group), framework=framework, **settings, **told)
         made.save(out)
-        report_training(made, page, file=_typed("", out).strip())
+        report_training(made, page, file=str(out))
     shutil.rmtree(keep, ignore_errors=True)
     _tell_classifier(made, out, page)
 

@@ -86,9 +86,11 @@ from cnncourse.torch_models import (
     to_torch,
 )
 from cnncourse.weights import (
+    Carrier,
     Slot,
     _differences,
     _in_keras,
+    carried,
     copy_weights,
     get_weights,
     load_weights,
@@ -185,8 +187,11 @@ def _as_html(table: LayerTable) -> str:
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody><tfoot><tr>{foot}</tr></tfoot></table>"
 
 # %% ../nbs/api/networks.ipynb #22c04699
-def summary(net: Network) -> LayerTable:
+def summary(
+    net: Network,  # or a classifier, which holds one
+) -> LayerTable:
     "The table of a network, layer by layer, for one picture."
+    net = net.net if isinstance(net, Carrier) else net
     fields_of = receptive_fields(net) if len(net.input_shape) == 3 else {}
     rows = []
     for node in net.nodes:
@@ -315,7 +320,7 @@ def _check_targets(targets, x: np.ndarray, classes: int) -> np.ndarray:  # one c
 
 # %% ../nbs/api/networks.ipynb #937fd5fc
 def grad_cam(
-    model,  # from `to_torch` or `to_keras`; its first output are the classes, before a softmax
+    model,  # from `to_torch` or `to_keras`, or a classifier; its first output are the classes, before a softmax
     x,  # (n, c, h, w), float32
     layer: str,  # a layer with maps
     targets,  # (n,), the class asked about in each picture
@@ -323,6 +328,7 @@ def grad_cam(
     "Which parts of the pictures speak for a class, as a layer sees them (Selvaraju and others 2017)."
     from skimage.transform import resize
 
+    model = carried(model)
     x = _batch(model, x)
     _check_layers(model, [layer])
     if len(_keras_outputs(model)[layer].shape[1:] if _in_keras(model) else _network_of(model).shapes[layer]) != 3:

@@ -26,6 +26,7 @@ from .labels import as_numpy
 from .networks import Activation, Dense, GlobalAvgPool, Network, _in_keras
 
 # %% ../nbs/06_transfer.ipynb #d0959149
+from .classifier import NONE, Classifier, Prediction, fit_classifier
 from cnncourse.pretraining import (
     BACKBONE,
     Place,

@@ -54,7 +54,15 @@ MAY_IMPORT = {
     "pretraining": ("networks", "training", "datasets"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
     "published_weights": ("networks", "architectures", "datasets", "pictures"),
-    "transfer": ("labels", "networks", "training", "datasets", "freezing", "pretraining", "published_weights"),
+    # a person's own pictures: gathered, learnt in four ways, one of them kept as a file, and reported
+    "gathering": ("datasets", "labels", "pictures"),
+    "arms": ("freezing", "networks", "pretraining", "published_weights", "training"),
+    "classifier": (
+        *("arms", "augmentation", "files", "gathering", "networks", "pictures", "pretraining"),
+        *("published_weights", "splits", "thresholds", "weights"),
+    ),
+    "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports"),
+    "transfer": ("classifier", "datasets", "freezing", "labels", "networks", "pretraining", "published_weights", "training"),
     "thresholds": (),
     "scorers": ("scaling",),
     "redrawing": ("networks", "training", "scorers"),
