@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "freezing": ("labels", "networks", "training"),
     "pretraining": ("networks", "training", "datasets"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
-    "published_weights": ("networks", "architectures", "datasets", "pictures"),
+    "published_weights": ("architectures", "datasets", "freezing", "labels", "networks", "pictures", "training"),
     "transfer": ("labels", "networks", "training", "datasets", "freezing", "pretraining", "published_weights"),
     "thresholds": (),
     "scorers": ("scaling",),
