@@ -152,6 +152,8 @@ def _check_task(model, x, y, options: dict):  # the labels; a stream brings its 
         present = np.unique(y)
         if len(present) < classes:
             raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")
+    elif y is not None:
+        raise ValueError("y should be left out when x is a folder or a stream: its batches hold the labels")
     elif names is not None and len(names) != classes:
         raise ValueError(f"the head tells {classes} classes apart; the stream has {len(names)}: {', '.join(names)}")
     if any(isinstance(callback, training.Checkpoint) for callback in options.get("callbacks", ())):
