@@ -144,13 +144,18 @@ def _rates(model, lr):  # without the layers that are frozen, which `training` d
     return {prefix: lr[prefix] for prefix, names in inside.items() if not names or learns & set(names)}
 
 
-def _check_task(model, x: np.ndarray, y, options: dict) -> np.ndarray:  # the labels
-    _check_pictures(model, x)
-    classes = _ends(model)[1]
-    y = class_labels(y, classes, shape=len(x), because=f"for the network has {classes} outputs")
-    present = np.unique(y)
-    if len(present) < classes:
-        raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")
+def _check_task(model, x, y, options: dict):  # the labels; a stream brings its own
+    classes, names = _ends(model)[1], getattr(x, "classes", None)
+    if isinstance(x, np.ndarray):
+        _check_pictures(model, x)
+        y = class_labels(y, classes, shape=len(x), because=f"for the network has {classes} outputs")
+        present = np.unique(y)
+        if len(present) < classes:
+            raise ValueError(f"the head tells {classes} classes apart; y holds {len(y)} examples of {len(present)}")
+    elif y is not None:
+        raise ValueError("y should be left out when x is a folder or a stream: its batches hold the labels")
+    elif names is not None and len(names) != classes:
+        raise ValueError(f"the head tells {classes} classes apart; the stream has {len(names)}: {', '.join(names)}")
     if any(isinstance(callback, training.Checkpoint) for callback in options.get("callbacks", ())):
         raise ValueError("a Checkpoint holds one training, and fine_tune makes two: call training.fit for each phase")
     return y

@@ -271,6 +271,8 @@ def to_keras(
         values[node.name] = _keras_node(node, net.shapes[node.inputs[0]], sources)
     outputs = [values[name] for name in net.outputs]
     model = keras.Model(values["input"], outputs if len(outputs) > 1 else outputs[0], name=net.name)
+    if scale := getattr(net, "scale", None):  # of the pictures that published weights expect
+        model.picture_scale = scale
     if seed is not None:
         set_weights(model, initial_weights(net, seed))
     return model

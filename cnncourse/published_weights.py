@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from . import architectures, datasets, networks
-from .networks import BatchNorm, Conv, Dense, Flatten, Network
+from . import architectures, datasets, networks, training
+from .freezing import _ends
+from .labels import as_numpy
+from .networks import BatchNorm, Conv, Dense, Flatten, Network, _in_keras
 from .pictures import check_unit, to_size
 
 # %% ../nbs/api/published_weights.ipynb #03ae21fc
@@ -32,7 +34,13 @@ class Published(Network):
     scale: str = "unit"  # one of `SCALES`
 
 
-def _scale_of(net, scale: str | None = None) -> str:  # what is asked for, or what the network's weights expect
+def _scale_of(
+    net, scale: str | None = None
+) -> str:  # what is asked for, or what the weights of a network or model expect
+    if scale is None and not isinstance(net, Network):
+        known = getattr(net, "picture_scale", None)  # a model keeps it when it is saved and loaded by PyTorch
+        net = None if known or _in_keras(net) else networks.network_of(net)
+        scale = known if isinstance(known, str) else None
     scale = getattr(net, "scale", "unit") if scale is None else scale
     if scale not in SCALES:
         raise ValueError(f"scale should be one of {', '.join(SCALES)}, not {scale!r}")
@@ -61,19 +69,41 @@ def _from_scale(x: np.ndarray, scale: str) -> np.ndarray:  # and back; `ValueErr
     return np.clip(x[:, ::-1] if order == "bgr" else x, 0, 1)
 
 # %% ../nbs/api/published_weights.ipynb #27c11220
-def prepare_images(
-    x,  # pictures (n, c, h, w), grey or colour; uint8 from 0 to 255, or floats from 0 to 1
-    net: Network,  # what they are for
-    scale: str | None = None,  # "unit", "torch" or "keras"; None: what its weights expect
-) -> np.ndarray:  # (n, 3, height, width) as the network takes them, float32
-    "Pictures in the size, the colours and the range that a pretrained network knows."
+def _taken(x: np.ndarray, shape: tuple, scale: str) -> np.ndarray:  # pictures as a network of that input takes them
     x = np.asarray(x)
     if x.ndim != 4 or x.shape[1] not in (1, 3):
         raise ValueError(f"pictures (n, c, h, w) with 1 or 3 channels are needed; got shape {x.shape}")
-    scale = _scale_of(net, scale)
-    x = to_size(check_unit(x), net.input_shape[1:])  # cut to shape, as a folder is read
+    x = to_size(check_unit(x), shape[1:])  # cut to shape, as a folder is read
     x = x.astype(np.float32) / np.float32(255 if x.dtype == np.uint8 else 1)
+    if shape[0] == 1:
+        return x if x.shape[1] == 1 else np.tensordot(x, np.float32([0.299, 0.587, 0.114]), (1, 0))[:, None]
     return _to_scale(np.repeat(x, 3 // x.shape[1], axis=1), scale)
+
+
+def prepare_images(
+    x,  # pictures (n, c, h, w), grey or colour, uint8 from 0 to 255 or floats from 0 to 1; or a folder or stream of them
+    net,  # what they are for: the description, or a model from `to_torch` or `to_keras`
+    scale: str | None = None,  # "unit", "torch" or "keras"; None: what its weights expect
+):  # (n, 3, height, width) as the network takes them, float32; of a stream a stream of such batches
+    "Pictures in the size, the colours and the range that a pretrained network knows."
+    shape, scale = net.input_shape if isinstance(net, Network) else _ends(net)[0], _scale_of(net, scale)
+    if _is_stream(x):
+        return training.prepared(x, lambda pictures: _taken(pictures, shape, scale))
+    return _taken(x, shape, scale)
+
+
+def _is_stream(x) -> bool:  # batches (x, y) or examples, not an array or a list of pictures
+    if hasattr(x, "dtype"):
+        return False
+    return not (isinstance(x, (list, tuple)) and (not x or not isinstance(x[0], (list, tuple)) or np.ndim(x[0][0]) < 2))
+
+
+def _for_model(
+    x, model, scale: str
+):  # what a model takes: what is not prepared yet, bytes and streams, is prepared here
+    if getattr(x, "prepare", None) is not None:
+        return x
+    return prepare_images(x, model, scale) if _is_stream(x) or as_numpy(x, "x").dtype == np.uint8 else as_numpy(x, "x")
 
 # %% ../nbs/api/published_weights.ipynb #a184c8b1
 def _on_pictures(augment: Callable, scale: str) -> Callable:

@@ -317,6 +317,8 @@ def to_torch(
     graph.output(outputs if len(outputs) > 1 else outputs[0])
     model = fx.GraphModule(modules, graph, class_name=net.name)
     model.meta["network"] = net
+    if scale := getattr(net, "scale", None):  # of the pictures that published weights expect; PyTorch saves it
+        model.picture_scale = scale
     if seed is not None:
         set_weights(model, initial_weights(net, seed))
     return model

@@ -23,7 +23,14 @@ from cnncourse.freezing import (
     unfreeze,
 )
 from .labels import as_numpy
-from .networks import Activation, Dense, GlobalAvgPool, Network, _in_keras
+from cnncourse.networks import (
+    Activation,
+    Dense,
+    GlobalAvgPool,
+    Network,
+    _in_keras,
+    carried,
+)
 
 # %% ../nbs/06_transfer.ipynb #d0959149
 from .classifier import NONE, Classifier, Prediction, fit_classifier
@@ -42,6 +49,7 @@ from cnncourse.published_weights import (
     PUBLISHED,
     SCALES,
     Published,
+    _for_model,
     _like,
     _on_pictures,
     _scale_of,
@@ -53,8 +61,8 @@ from cnncourse.published_weights import (
 
 # %% ../nbs/06_transfer.ipynb #1ab63582
 def features(
-    model,  # from `to_torch` or `to_keras`
-    x,  # (n, c, h, w), float32, from `prepare_images`
+    model,  # from `to_torch` or `to_keras`, or a classifier
+    x,  # (n, c, h, w): bytes, or float32 from `prepare_images`
     layer: str
     | Iterable[str] = "pool",  # a layer, or a block: then its last layer; or several
     *,
@@ -64,10 +72,9 @@ def features(
     np.ndarray | dict[str, np.ndarray]
 ):  # (n, features), float32; for several layers {layer: (n, features)}
     "What a network sees in pictures: the values of a layer, in inference mode."
-    x, asked = (
-        np.asarray(x, np.float32),
-        [layer] if isinstance(layer, str) else list(layer),
-    )
+    model = carried(model)
+    x = _for_model(as_numpy(x, "x"), model, _scale_of(model)).astype(np.float32)
+    asked = [layer] if isinstance(layer, str) else list(layer)
     _check_pictures(model, x)
     layers, found = (
         {name: _last_of(_names(model), name) for name in asked},
@@ -196,9 +203,9 @@ def layer_rates(
 
 # %% ../nbs/06_transfer.ipynb #d57f46d2
 def fine_tune(
-    model,  # of `to_torch` or `to_keras`, its head of `with_head`; trained in place
-    x,  # (n, c, h, w), float32, from `prepare_images`
-    y,  # labels (n,)
+    model,  # with a head of `with_head`, or a classifier; trained in place
+    x,  # (n, c, h, w): bytes, or float32 from `prepare_images`; or a folder or stream
+    y=None,  # labels (n,); a stream has them
     *,
     head_epochs: int = 10,  # phase 1: only the head learns
     epochs: int = 10,  # phase 2: all layers after `until` learn; 0: no second phase
@@ -206,14 +213,14 @@ def fine_tune(
     head_lr: float = 1e-2,  # learning rate of phase 1
     lr: float | dict[str, float] = 1e-4,  # of phase 2, or one for each layer
     norms: bool = True,  # batch normalisations stay frozen in phase 2 too
-    scale: str | None = None,  # of `x`; None: of the weights, which PyTorch models know
+    scale: str | None = None,  # of the pictures; None: as the model's weights expect
     **options,  # as for `training.fit`; `augment` sees pictures from 0 to 1
 ) -> training.History:  # both phases, one after the other
     "First the new head alone, then more of the network at a small learning rate."
-    x, y = as_numpy(x, "x"), _check_task(model, as_numpy(x, "x"), y, options)
-    if options.get("augment") is not None:
-        own = getattr(model, "meta", {}).get("network")
-        options["augment"] = _on_pictures(options["augment"], _scale_of(own, scale))
+    model = carried(model)
+    x = _for_model(x, model, scale := _scale_of(model, scale))
+    y = _check_task(model, x, y, options)
+    options |= _scaled(options, model, scale)
     fit, history = _fit(model, x, y, options), training.History()
     if head_epochs:
         freeze(model)
@@ -225,6 +232,17 @@ def fine_tune(
     if epochs:
         _add(history, "fine", fit(epochs=epochs, lr=_rates(model, lr)))
     return history
+
+# %% ../nbs/06_transfer.ipynb #8325694c
+def _scaled(options: dict, model, scale: str) -> dict:  # what else sees pictures
+    changed, seen = {}, options.get("validation")
+    if options.get("augment") is not None:
+        changed["augment"] = _on_pictures(options["augment"], scale)
+    if isinstance(seen, tuple) and len(seen) == 2:
+        changed["validation"] = (_for_model(seen[0], model, scale), seen[1])
+    elif seen is not None:
+        changed["validation"] = _for_model(seen, model, scale)
+    return changed
 
 
 def _fit(model, x, y, options: dict) -> Callable:  # of either framework

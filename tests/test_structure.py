@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "freezing": ("labels", "networks", "training"),
     "pretraining": ("networks", "training", "datasets"),
     # published weights belong to the published networks, and are fetched and kept as data sets are
-    "published_weights": ("networks", "architectures", "datasets", "pictures"),
+    "published_weights": ("architectures", "datasets", "freezing", "labels", "networks", "pictures", "training"),
     # a person's own pictures: gathered, learnt in four ways, one of them kept as a file, and reported
     "gathering": ("datasets", "labels", "pictures"),
     "arms": ("freezing", "networks", "pretraining", "published_weights", "training"),
