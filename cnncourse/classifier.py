@@ -5,8 +5,10 @@
 # %% auto #0
 __all__ = ['NONE', 'SLIGHT', 'Prediction', 'Predictions', 'Tested', 'nearest', 'Classifier', 'fit_classifier', 'Mistake', 'Why']
 
-# %% ../nbs/api/classifier.ipynb #969c853a
+# %% ../nbs/api/classifier.ipynb #c6898d8e
+import contextlib
 import json
+import os
 import platform
 import time
 import warnings
@@ -450,6 +452,23 @@ def _facts(found: Gathered, parts: splits.Parts, arms: dict[str, Arm], best: str
     return about | {"made": time.strftime("%Y-%m-%d %H:%M"), "versions": _versions(settings["framework"])}
 
 
+@contextlib.contextmanager
+def _few_threads(
+    framework: str,
+):  # of PyTorch: small steps gain little by more, and on a busy machine each waits for the last
+    if framework != "torch":
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // 2)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, augment, keep, say) -> "Classifier":
     "Divide, train the arms, choose on validation, and look at the test once."
     seed, framework = settings["seed"], settings["framework"]
@@ -457,7 +476,8 @@ def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, au
     parts, left = _divided(found, settings, groups)
     folds, backbone = _folds(parts, found.y, groups, seed), backbone or course_backbone()
     task = Task(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
-    arms = _trained(task, names)
+    with _few_threads(framework):
+        arms = _trained(task, names)
     best = min(arms, key=lambda name: arms[name].best["loss"])
     about = _facts(found, parts, arms, best, settings) | {"notes": _notes(found, parts, left, folds)}
     about["leaks"] = [[leak.one, leak.other, list(leak.sides), leak.why] for leak in left]
