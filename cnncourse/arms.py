@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from . import freezing, networks, training
@@ -345,6 +344,8 @@ def temperature(
     y: np.ndarray,  # their labels (n,)
 ) -> float:  # from 0.1 to 10
     "The number by which logits are divided so that the probabilities are right on average (Guo and others 2017)."
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
         lambda power: _measured(logits / np.exp(power), y)["loss"], bounds=(np.log(0.1), np.log(10)), method="bounded"
     )
