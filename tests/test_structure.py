@@ -63,6 +63,7 @@ MAY_IMPORT = {
     ),
     "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports"),
     "transfer": (
+        "arms",
         "classifier",
         "datasets",
         "freezing",
