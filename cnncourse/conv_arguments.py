@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAD_MODES', 'as_whole', 'as_pair', 'same_padding', 'padding_1d', 'conv_output_size', 'conv_transpose_output_size',
-           'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'check_layer', 'check_transposed', 'Geometry',
-           'conv_geometry', 'transpose_geometry']
+           'resolve_padding', 'check_pad_mode', 'pad2d', 'check_images', 'check_groups', 'check_layer',
+           'check_transposed', 'Geometry', 'conv_geometry', 'transpose_geometry']
 
 # %% ../nbs/api/conv_arguments.ipynb #db3cf309
 import operator
@@ -198,6 +198,19 @@ def check_images(
     return x
 
 # %% ../nbs/api/conv_arguments.ipynb #73a1051f
+def check_groups(
+    groups,  # into how many blocks the channels are cut
+    channels: int,  # of the input
+    outputs: int | None = None,  # channels of the output; None: the same ones
+) -> int:
+    "`groups` as a whole number; `ValueError` where it does not divide the channels."
+    groups = as_whole(groups, "groups")
+    if channels % groups or (outputs or 0) % groups:
+        came = f"{channels} channels" if outputs is None else f"{channels} in and {outputs} out"
+        raise ValueError(f"groups must divide the channels; got groups={groups}, {came}")
+    return groups
+
+
 def check_layer(
     x,  # images (n, c, h, w)
     w,  # kernels (out, c / groups, kh, kw)
@@ -205,10 +218,9 @@ def check_layer(
     groups: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # x, w and b (zeros for None)
     "The arrays of a convolution; `ValueError` where they do not belong together."
-    x, w, groups = check_images(x), check_images(w, "w"), as_whole(groups, "groups")
+    x, w = check_images(x), check_images(w, "w")
     channels, outputs = x.shape[1], len(w)
-    if channels % groups or outputs % groups:
-        raise ValueError(f"groups must divide the channels; got groups={groups}, {channels} in and {outputs} out")
+    groups = check_groups(groups, channels, outputs)
     if w.shape[1] * groups != channels:
         last = w.shape[1] * groups == x.shape[3]
         hint = "; x looks channels-last (n, h, w, c): use x.transpose(0, 3, 1, 2)" if last else ""

@@ -16,6 +16,7 @@ from cnncourse.conv_arguments import (
     Geometry,
     as_pair,
     as_whole,
+    check_groups,
     check_images,
     check_layer,
     check_pad_mode,
@@ -70,11 +71,7 @@ def conv_params(
         as_whole(in_channels, "in_channels"),
         as_whole(out_channels, "out_channels"),
     )
-    if in_channels % as_whole(groups, "groups") or out_channels % groups:
-        raise ValueError(
-            f"groups must divide the channels; got groups={groups}, {in_channels} in "
-            f"and {out_channels} out"
-        )
+    groups = check_groups(groups, in_channels, out_channels)
     kh, kw = as_pair(kernel_size, "kernel_size")
     return out_channels * (kh * kw * in_channels // groups + bool(bias))
 

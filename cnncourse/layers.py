@@ -27,6 +27,7 @@ from cnncourse.convolution import (
     ReceptiveField,
     as_pair,
     as_whole,
+    check_groups,
     check_pad_mode,
     conv_geometry,
     conv_params,
@@ -395,8 +396,7 @@ class GroupNorm(_Norm):
     groups: int = field(default=1, kw_only=True)  # the channels are normalised in so many groups
 
     def output_shape(self, shape: Shape) -> Shape:
-        if _maps(self, shape)[0] % as_whole(self.groups, "groups"):
-            raise ValueError(f"groups must divide the channels; got {self.groups} groups and {shape[0]} channels")
+        check_groups(self.groups, _maps(self, shape)[0])
         if self.scale != self.centre:
             raise ValueError("GroupNorm learns a scale and a shift, or neither")
         return shape

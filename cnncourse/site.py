@@ -687,6 +687,8 @@ def _prepared_code(
     outputs, is_lesson = clean_outputs(cell.outputs, options), bool(week_of(path))
     for output in _pictures(outputs):
         picture_bytes(output)
+    if not _pictures(outputs):  # the figure of HTML has its caption already, and Quarto would write it once more
+        options.pop("fig-cap", None)
     if all(brought := _brought(outputs)) and brought:
         options.setdefault("fig-alt", brought if len(brought) > 1 else brought[0])
         _check_options(options)

@@ -224,15 +224,18 @@ def claims_html(
     parts: dict[str, str],  # HTML of the stations, by anchor
 ) -> str:
     "The claims of a week as cards that lead to where they are looked at; empty where it has none."
-    cards = []
+    cards = {}
     for stop in week.stops:
         for number, said in CLAIM.findall(parts[stop.anchor]):
             href = relative(stop.page, week.page) + (f"#{number}" if f'id="{number}"' in parts[stop.anchor] else "")
             text = re.sub(r"</?a\b[^>]*>", "", said).strip()
-            cards.append(f'<li><a href="{quote(href, safe="/#")}">Claim {number}</a><p>{text}</p></li>')
+            card = f'<li><a href="{quote(href, safe="/#")}">Claim {number}</a><p>{text}</p></li>'
+            cards[tuple(map(int, number[1:].split(".")))] = card
     title = '<h2 id="claims-of-the-week">Claims to put to the test</h2>'
     return (
-        f'<div class="claims" data-pagefind-ignore>\n{title}\n<ul>\n' + "\n".join(cards) + "\n</ul>\n</div>"
+        f'<div class="claims" data-pagefind-ignore>\n{title}\n<ul>\n'
+        + "\n".join(cards[n] for n in sorted(cards))
+        + "\n</ul>\n</div>"
         if cards
         else ""
     )
