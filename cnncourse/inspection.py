@@ -50,6 +50,7 @@ class Watched:
     report: Path | None = None  # the page for the browser
     recall: Recall | None = None  # of the pictures that are known to be bad
     missed: dict[str, float] = field(default_factory=dict)  # those of them that are not flagged
+    unread: dict[str, str] = field(default_factory=dict)  # of the files to inspect, those that were not scored, and why
 
     @property
     def flagged(self) -> dict[str, float]:
@@ -106,7 +107,8 @@ def _loaded(model, learning):
     how = learning.pop("how", None)
     if how not in (None, inspector.how):
         if inspector.how is not None:
-            raise ValueError(f"the saved judge has learnt with another way to its size: {inspector.how}, not {how}")
+            was = {"stretch": "resize"}.get(inspector.how, inspector.how)
+            raise ValueError(f"the saved judge brings pictures to its size by --fit {was}, and by no other way")
         Inspector(how=how)  # says if there is no such way
         inspector.how = how
     if learning:
@@ -168,8 +170,8 @@ def _begun(folder, good, out, model, save, bad, learning):
     "Check all folders, learn or load, save, and look at the known bad pictures."
     folder, out = Path(folder).expanduser(), Path(out).expanduser()
     good, bad, save = (None if path is None else Path(path).expanduser() for path in (good, bad, save))
-    _check_learning(learning)
     _check_folders(folder, good, bad, out)
+    _check_learning(learning)
     if save is not None:
         _check_place(save)
     with warnings.catch_warnings(record=True) as caught:
@@ -216,10 +218,11 @@ def _finished(run, rows):
     about = {"warnings": run.said, "known": run.known, "saved": run.saved}
     report = write_report(run.out, rows, run.inspector, as_text(run.folder), run.judge, **about)
     scores = {row["file"]: row["score"] for row in rows if "score" in row}
-    left_out = {row["file"]: row["note"] for row in rows if "note" in row} | run.inspector.unread_
+    unread = {row["file"]: row["note"] for row in rows if "note" in row}
     found, missed = (run.known.recall, run.known.missed) if run.known else (None, {})
     table = run.out / "watch.csv"
-    return Watched(scores, run.inspector.threshold_, run.inspector.alarms_, left_out, table, report, found, missed)
+    alarms, left_out = run.inspector.alarms_, unread | run.inspector.unread_
+    return Watched(scores, run.inspector.threshold_, alarms, left_out, table, report, found, missed, unread)
 
 
 def _check_report(out):
@@ -250,9 +253,9 @@ def watch(
     **learning,  # of `Inspector`: how, size, most, seed, and of the threshold: method, k, q, tail
 ) -> Watched:
     "Judge a folder of pictures, and write a table, a report and a picture of each part's error map."
-    _check_learning(learning)
     paths = [None if path is None else Path(path).expanduser() for path in (folder, good, bad, out)]
     _check_folders(*paths)
+    _check_learning(learning)
     (folder, *apart), out = paths, paths[-1]
     files, unread = _listed(folder, *apart)
     if not files:

@@ -470,7 +470,7 @@ def test_maps_of_pictures_that_are_gone_go_and_nothing_else_does(belt):
     anomaly.watch(belt / "new", belt / "good", belt / "out")
     maps = {row["map"] for row in read_table(belt / "out/watch.csv")}
     assert "maps/other/03.png.png" in maps and len(maps) == 10
-    kept = {"watch.csv", "report.txt", "maps/mine.png", "maps/좋은 부품/mine.txt"}
+    kept = {"watch.csv", "report.html", "report.txt", "maps/mine.png", "maps/좋은 부품/mine.txt"}
     assert set(files_below(belt / "out")) == {*maps, *kept}
     (belt / "new/other/03.png").unlink()
     anomaly.watch(belt / "new", belt / "good", belt / "out")
