@@ -177,7 +177,7 @@ def _begun(folder, good, out, model, save, bad, learning):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         inspector, judge = _judge(good, model, (out, *([bad] if bad else [])), dict(learning))
-    said = [str(one.message) for one in caught]
+    said = [str(one.message) for one in caught][-1:]  # of the threshold that is used
     for text in said:
         warnings.warn(text, stacklevel=3)
     kept = save or (model if not isinstance(model, Inspector) else None)

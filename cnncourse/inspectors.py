@@ -343,7 +343,7 @@ def _good_pictures(inspector, good, without):
 
 # %% ../nbs/api/inspectors.ipynb #2ae6e72d
 _KIND, _FORMAT = "judge of cnncourse watch", "1"  # another format when what is learnt changes
-_KEPT = ("size", "how", "method", "most", "seed", "options", "wanted_", "shape_", "gray_", "threshold_")
+_KEPT = ("size", "how", "method", "most", "seed", "options", "wanted_", "shape_", "gray_")
 
 
 def _versions():
@@ -391,7 +391,7 @@ def _restored(inspector, kept, arrays):
         setattr(inspector, name, tuple(map(int, kept[name])) if name in ("wanted_", "shape_") else kept[name])
     _check_inspector(inspector.size, inspector.how, inspector.method, inspector.options)
     inspector.good_scores_, inspector.unread_ = arrays["good_scores"], {}
-    inspector.alarms_ = false_alarms(inspector.good_scores_, inspector.threshold_)
+    inspector.set_threshold(inspector.method, **inspector.options)  # and says again, if the scores are few
     scorer = _views(inspector.shape_, inspector.seed)
     scorer.from_arrays(arrays, (1 if inspector.gray_ else 3, *inspector.shape_))
     inspector._judge = _Judge(scorer, *(arrays[name] for name in ("mean", "std", "start")))
