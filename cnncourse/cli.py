@@ -669,7 +669,7 @@ def _follow(folder, out, options, until, fail):  # judge what comes; the exit co
         with contextlib.closing(anomaly.follow(folder, out=out, until=until, done=ended.append, **options)) as rows:
             for row in rows:
                 odd = odd or row["verdict"] != "normal"
-                score = f"{row['score']:9.3f}" if "score" in row else " " * 9
+                score = f"{row['score']:z9.3f}" if "score" in row else " " * 9
                 _say(f"{score}  {row['verdict']:8}  {_printable(row['file'])}{_because(row)}")
     except KeyboardInterrupt:
         if not ended:

@@ -164,7 +164,7 @@ def picture(
     draw, (across, down) = ImageDraw.Draw(image), (new / old for new, old in zip(image.size, whole, strict=True))
     for left, top, right, bottom in boxes:
         edges = [left * across, top * down, max(right * across, left * across + 6), max(bottom * down, top * down + 6)]
-        for grow, colour, line in ((2, "white", 5), (1, "#d55e00", 3)):
+        for grow, colour, line in ((5, "white", 5), (4, "#d55e00", 3)):
             draw.rectangle([edges[0] - grow, edges[1] - grow, edges[2] + grow, edges[3] + grow], None, colour, line)
     return _img(image, alt, "WEBP" if image.width <= whole[0] else "PNG")
 

@@ -30,9 +30,9 @@ def _rule(inspector):
     "The rule of the threshold in words."
     k, q = inspector.options.get("k", 3.0), inspector.options.get("q", 0.99)
     return {
-        "percentile": f"lets {q:.4g} of the good pictures pass",
+        "percentile": f"lets {100 * q:g} % of the good pictures pass",
         "sigma": f"lies {k:.4g} standard deviations above the mean score of the good pictures",
-        "tail": f"lets {q:.4g} of the good pictures pass, by a curve through their largest scores",
+        "tail": f"lets {100 * q:g} % of the good pictures pass, by a curve through their largest scores",
     }[inspector.method]
 
 
@@ -89,8 +89,8 @@ def caption(
 ) -> str:
     "What stands below a picture."
     rank = f"{row['rank']}. " if "rank" in row else ""
-    more = f", percentile {row['percentile']:g}" if "percentile" in row else ""
-    return f"{rank}{name}\n\nscore {row['score']:.3f}{more}"
+    more = f"\n\npercentile {row['percentile']:g}" if "percentile" in row else ""
+    return f"{rank}{name}\n\nscore {row['score']:z.3f}{more}"
 
 
 def thumbnail(
