@@ -24,7 +24,8 @@ from cnncourse.defects import (
     inspect_texture,
     read_mvtec,
 )
-from .inspection import Watched, cross_scores, detail_features, watch
+from .inspection import Watched, follow, watch
+from .inspectors import Inspector, Judgement, cross_scores, detail_features
 from cnncourse.networks import (
     Activation,
     Concat,
@@ -62,6 +63,7 @@ from cnncourse.scorers import (
 )
 from cnncourse.thresholds import (
     FalseAlarms,
+    Recall,
     _needed,
     check_labels,
     check_scores,
@@ -69,6 +71,7 @@ from cnncourse.thresholds import (
     false_alarms,
     fit_threshold,
     flag,
+    recall_at,
 )
 
 # %% ../nbs/07_anomaly.ipynb #1bf3b428

@@ -598,6 +598,11 @@ def _printable(name):  # of a file: what would move the cursor or break the line
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
+def _listed(names):  # the first ten
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(_printable(name) for name in list(names)[:10]) + more
+
+
 def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks parts wants to know first
     n = len(found.scores)
     which = f"{len(found.flagged)} of {n} pictures are" if n != 1 else f"{len(found.flagged)} of 1 picture is"
@@ -610,40 +615,110 @@ def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks part
     _say(f"Good pictures: {found.alarms}. So expect about {found.alarms.rate:.1%} false alarms.")
     for name, why in found.broken.items():
         _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
-    _say(f"Table: {_printable(str(found.table))}   Error maps: {_printable(str(found.table.parent / 'maps'))}")
+    if found.recall is not None:
+        missed = f"; missed: {_listed(found.missed)}" if found.missed else ""
+        _say(f"Of the known bad: {found.recall}{missed}.")
+    places = {"Report": found.report, "Table": found.table, "Error maps": found.table.parent / "maps"}
+    _say("   ".join(f"{what}: {_printable(str(path))}" for what, path in places.items() if path))
 
 # %% ../nbs/api/cli.ipynb #28a069ea
 _SIZE_HELP = (
     "Longer side, in pixels, to which larger pictures are made smaller before they are compared. "
-    "A defect should be 10 pixels long there, or more: of 1600 pixels, 50."
+    "A defect should be 10 pixels long there, or more: of 1600 pixels, 50. Default: 320."
 )
+_GOOD_HELP = (
+    "Pictures of good parts to learn from, best 50 or more. Default, without --model: the folder good in FOLDER."
+)
+_MODEL_HELP = "A judge kept by --save, instead of good pictures: nothing is learnt again."
+_FIT_HELP = (
+    "For parts of different sizes: crop, pad or resize brings all to the size of most. Default: others are not judged."
+)
+_BAD_HELP = "Pictures known to be bad: how many of them are found, and which are missed?"
+_FOLLOW_HELP = (
+    "Go on as a camera adds pictures: a line for each, until Ctrl-C. The same command goes on where it ended."
+)
+_FAIL_HELP = (
+    "For scripts: end with code 3 if a picture is flagged or a file could not be judged. "
+    "With --follow, after --until; Ctrl-C ends with 0."
+)
+_FITS = {None: {}, "crop": {"how": "crop"}, "pad": {"how": "pad"}, "resize": {"how": "stretch"}}
+_FLAGGED = 3  # the exit code, where it is asked for: 1 is an error, 2 a mistake in the call
 
 
-@app.command()
-def watch(
-    folder: Annotated[Path, typer.Argument(help="Pictures to inspect.")],
-    good: Annotated[
-        Path | None, typer.Option(help="Pictures of good parts, best 50 or more. Default: the folder good in FOLDER.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for watch.csv and the error maps.")] = Path("watched"),
-    method: Annotated[str, typer.Option(help="Rule for the threshold: percentile, sigma or tail.")] = "percentile",
-    q: Annotated[float, typer.Option(help="percentile, tail: share of good pictures that shall pass.")] = 0.99,
-    k: Annotated[float, typer.Option(help="sigma: standard deviations above the mean.")] = 3.0,
-    size: Annotated[int, typer.Option(min=16, help=_SIZE_HELP)] = 320,
-):
-    "Learn from pictures of good parts, then find what is unlike them in FOLDER, and show where."
+def _because(row):  # why a file was not judged
+    return f": {_printable(row['note'])}" if row.get("note") else ""
+
+
+def _watch(folder, out, options, fail):  # judge what is there; the exit code
     from cnncourse import anomaly
 
-    good = folder / "good" if good is None else good
-    try:
-        with _bar("pictures", "pictures") as advance, warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always", UserWarning)
-            found = anomaly.watch(folder, good, out, method=method, q=q, k=k, size=size, progress=advance)
-    except ValueError as error:
-        raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
+    with _bar("pictures", "pictures") as advance, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        found = anomaly.watch(folder, out=out, progress=advance, **options)
     for text in {str(warning.message) for warning in said if warning.category is UserWarning}:
         _say(f"Careful: {text}.", style="yellow")
     _tell_watched(found)
+    return _FLAGGED if fail and (found.flagged or found.unread) else 0
+
+
+def _follow(folder, out, options, until, fail):  # judge what comes; the exit code
+    from cnncourse import anomaly
+
+    ended, odd = [], False
+    try:
+        with contextlib.closing(anomaly.follow(folder, out=out, until=until, done=ended.append, **options)) as rows:
+            for row in rows:
+                odd = odd or row["verdict"] != "normal"
+                score = f"{row['score']:z9.3f}" if "score" in row else " " * 9
+                _say(f"{score}  {row['verdict']:8}  {_printable(row['file'])}{_because(row)}")
+    except KeyboardInterrupt:
+        if not ended:
+            raise
+        odd = False
+    _tell_watched(ended[0])
+    return _FLAGGED if fail and odd else 0
+
+# %% ../nbs/api/cli.ipynb #4ac8d250
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Pictures to inspect.")],
+    good: Annotated[Path | None, typer.Option(help=_GOOD_HELP)] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.html, watch.csv and the error maps.")] = Path("watched"),
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help=_MODEL_HELP)] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Keep what has been learnt, for --model.")] = None,
+    bad: Annotated[Path | None, typer.Option(help=_BAD_HELP)] = None,
+    fit: Annotated[str | None, typer.Option(metavar="crop|pad|resize", help=_FIT_HELP)] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Rule for the threshold: percentile, sigma or tail. Default: percentile.")
+    ] = None,
+    q: Annotated[
+        float | None, typer.Option(help="percentile, tail: share of good pictures that shall pass. Default: 0.99.")
+    ] = None,
+    k: Annotated[float | None, typer.Option(help="sigma: standard deviations above the mean. Default: 3.")] = None,
+    size: Annotated[int | None, typer.Option(min=16, help=_SIZE_HELP)] = None,
+    follow: Annotated[bool, typer.Option("--follow", help=_FOLLOW_HELP)] = False,
+    until: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --follow: end after N files.")] = None,
+    fail_on_flagged: Annotated[bool, typer.Option("--fail-on-flagged", help=_FAIL_HELP)] = False,
+):
+    "Learn from pictures of good parts, then find what is unlike them in FOLDER, and show where."
+    if fit not in _FITS:
+        raise runs.UsageError(f"--fit is crop, pad or resize, not {fit!r}.")
+    if until is not None and not follow:
+        raise runs.UsageError("--until belongs to --follow.")
+    good = folder / "good" if good is None and model is None else good
+    learning = {"method": method, "q": q, "k": k, "size": size}
+    options = {"good": good, "model": model, "save": save, "bad": bad} | _FITS[fit]
+    options |= {name: value for name, value in learning.items() if value is not None}
+    try:
+        code = (
+            _follow(folder, out, options, until, fail_on_flagged)
+            if follow
+            else _watch(folder, out, options, fail_on_flagged)
+        )
+    except ValueError as error:
+        raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
+    if code:
+        raise typer.Exit(code)
 
 # %% ../nbs/api/cli.ipynb #4ab49fd5
 def _grouped(pattern: str | None):  # name of a picture → what it belongs to: the part of its path that matches

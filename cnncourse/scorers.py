@@ -118,12 +118,15 @@ class _Bank:
     def fill(self, known, others, size, rng):
         "Keep at most `size` descriptions of the pictures `known`; measure the scale on `others`."
         each = -(-size // len(known))
-        rows = np.concatenate([rng.permutation(self.rows(x)[0])[:each] for x in known[:, None]])
+        self.keep(np.concatenate([rng.permutation(self.rows(x)[0])[:each] for x in known[:, None]]))
+        logs = np.concatenate([self.distances(x).ravel() for x in others[:, None]])
+        self.mean, self.std = float(logs.mean()), float(scale_or_one(logs.std(), logs.min(), logs.max()))
+
+    def keep(self, rows, mean=0.0, std=1.0):
+        "Look among these descriptions (n, d) from now on; `mean` and `std` are the scale of distances to them."
+        self.kept, self.mean, self.std = rows, mean, std
         self.scaler = Standardizer().fit(rows)
         self.search = NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(self.scaler.transform(rows))
-        self.mean, self.std = 0.0, 1.0
-        logs = np.concatenate([self.distances(x).ravel() for x in others[:, None]])
-        self.mean, self.std = logs.mean(), float(scale_or_one(logs.std(), logs.min(), logs.max()))
 
     def rows(self, x):
         "Descriptions as rows (pixels, d), and the shape of their map."
@@ -171,3 +174,15 @@ class FeatureDistance(Scorer):
     def _score_map(self, x):
         maps = [_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_]
         return np.mean(maps, axis=0)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        "What has been learnt, as arrays by name."
+        kept = {f"{i}.kept": bank.kept for i, bank in enumerate(self.banks_)}
+        return kept | {f"{i}.scale": np.array([bank.mean, bank.std]) for i, bank in enumerate(self.banks_)}
+
+    def from_arrays(self, arrays, shape):
+        "Know again what `to_arrays` gave, of pictures of `shape` (c, h, w)."
+        self.shape_, self.banks_ = tuple(shape), [_Bank(function, self.neighbours) for function in self.features]
+        for i, bank in enumerate(self.banks_):
+            bank.keep(arrays[f"{i}.kept"], *map(float, arrays[f"{i}.scale"]))
+        return self

@@ -77,8 +77,11 @@ MAY_IMPORT = {
     "scorers": ("scaling",),
     "redrawing": ("networks", "training", "scorers"),
     "defects": ("pictures", "scorers"),
-    "inspection": ("files", "pictures", "scaling", "scorers", "thresholds"),
-    "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection"),
+    "inspectors": ("pictures", "scaling", "scorers", "thresholds", "weights"),
+    "watch_tables": ("files", "pictures"),
+    "watch_reports": ("pictures", "reports", "thresholds", "watch_tables"),
+    "inspection": ("inspectors", "pictures", "reports", "thresholds", "watch_reports", "watch_tables"),
+    "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection", "inspectors"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
