@@ -59,6 +59,9 @@ MAY_IMPORT = {
     "defects": ("pictures", "scorers"),
     "inspection": ("files", "pictures", "scaling", "scorers", "thresholds"),
     "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection"),
+    # a claim is an experiment
+    "verdicts": (),
+    "claims": ("curriculum", "files", "verdicts"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
