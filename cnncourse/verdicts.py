@@ -186,7 +186,7 @@ def verdict(
     ends = {level: _ends(d, exact) for level, d in by_level.items()}
     return Verdict(word, *_ends(pooled, exact), n, ends, excluded, margin)
 
-# %% ../nbs/api/verdicts.ipynb #9a40bb8d
+# %% ../nbs/api/verdicts.ipynb #031df9f5
 def _shown(value: float, unit: str) -> str:  # accuracies in points of a hundred
     if unit == "points":
         return f"{100 * value:.1f}"
@@ -200,7 +200,7 @@ def size_in_words(
     "A size with its unit."
     return f"{_shown(value, unit)} {unit}".strip()
 
-
+# %% ../nbs/api/verdicts.ipynb #3d70add3
 def in_words(
     effect: float,  # first against second; above 0: in favour of the first
     interval: tuple[float, float],  # its ends
