@@ -34,7 +34,7 @@ SMALL_SEEDS = 3  # of the small form, on the first data set
 class ClaimError(ValueError):
     "A claim that cannot be meant, or results that cannot be read: one sentence."
 
-# %% ../nbs/api/claims.ipynb #7077ea12
+# %% ../nbs/api/claims.ipynb #72e42c33
 @dataclass(frozen=True)
 class Claim:
     "A sentence that an experiment or a computation can decide; checked when it is made."
@@ -48,7 +48,7 @@ class Claim:
     aim: str = "more"  # one of `verdicts.AIMS`
     better: str = "higher"  # or "lower": which values are good
     unit: str = "points"  # of the effect; "points": shares, told in points of a hundred
-    budget: Mapping[str, float] = field(default_factory=dict)  # of each arm
+    budget: Callable[[str, str], float] | None = None  # (arm, data) → what was made equal
     budget_of: str = "parameters"  # or "multiply-adds", "steps": what was made equal
     differs: str = ""  # why the budgets differ, where that is what is tested
     factor: str = ""  # that it may depend on, named in advance; "data": on the data set
@@ -95,7 +95,7 @@ def family() -> int:
     "How many claims are judged together: all of the curriculum, whether defined yet or not."
     return sum(line.kind == "C" for line in curriculum.lines())
 
-# %% ../nbs/api/claims.ipynb #326b38db
+# %% ../nbs/api/claims.ipynb #da19d85e
 def _check(claim: Claim):
     for what, value, known in [("kind", claim.kind, WAYS), ("better", claim.better, ("higher", "lower"))]:
         if value not in known:
@@ -120,16 +120,17 @@ def _check(claim: Claim):
 def _check_budget(claim: Claim):
     if claim.exact or claim.differs:
         return
-    if set(claim.budget) != set(claim.arms):
-        raise ClaimError(f"{claim.id}: expected the {claim.budget_of} of each arm, {', '.join(claim.arms)}.")
-    least, most = min(claim.budget.values()), max(claim.budget.values())
-    if most > 1.1 * least:
-        raise ClaimError(
-            f"{claim.id}: the arms differ by more than a tenth in {claim.budget_of} ({least:,} to {most:,}). "
-            "Make them equal, or say with differs= that this is what is tested."
-        )
+    if claim.budget is None:
+        raise ClaimError(f"{claim.id}: expected a budget, a function (arm, data) → {claim.budget_of}.")
+    for data in claim.data:
+        amounts = [claim.budget(arm, data) for arm in claim.arms]
+        if max(amounts) > 1.1 * min(amounts):
+            raise ClaimError(
+                f"{claim.id}: on {data}, the arms differ by more than a tenth in {claim.budget_of} "
+                f"({min(amounts):,} to {max(amounts):,}). Make them equal, or say with differs= that this is what is tested."
+            )
 
-# %% ../nbs/api/claims.ipynb #38b23cf5
+# %% ../nbs/api/claims.ipynb #b4218cc9
 def _names(code: CodeType) -> Iterator[str]:  # of all that a function uses, inner functions included
     yield from code.co_names
     for constant in code.co_consts:
@@ -158,7 +159,7 @@ def definition_hash(claim: Claim) -> str:  # twelve hexadecimal digits
     _sources(claim.run, claim.run.__module__, found)
     for function in (verdicts.verdict, verdicts.judge, verdicts.decide, verdicts.claimed, verdicts.paired_interval):
         found[f"rule {function.__name__}"] = inspect.getsource(function).strip()
-    settled = ("id", "arms", "data", "margin", "aim", "better", "factor", "levels", "kind", "seeds")
+    settled = ("id", "tested", "arms", "data", "margin", "aim", "better", "factor", "levels", "kind", "seeds", "unit")
     found |= {f"field {name}": repr(getattr(claim, name)) for name in settled}
     whole = "\n".join(f"{name}: {text}" for name, text in sorted(found.items()))
     return hashlib.sha256(whole.encode()).hexdigest()[:12]
@@ -307,7 +308,7 @@ def _counting(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:  # those that i
         here = here[here["versions"] == here["versions"].value_counts().index[0]]
     return here
 
-# %% ../nbs/api/claims.ipynb #e49b264b
+# %% ../nbs/api/claims.ipynb #2a5e6dea
 def registry() -> dict[str, Claim]:  # by number, in the order of the course
     "All claims that are defined."
     import cnncourse
@@ -315,8 +316,9 @@ def registry() -> dict[str, Claim]:  # by number, in the order of the course
     found: dict[str, Claim] = {}
     for module in pkgutil.iter_modules(cnncourse.__path__):
         if module.name.endswith("_claims"):
-            for claim in importlib.import_module(f"cnncourse.{module.name}").CLAIMS:
-                if claim.id in found:
+            names = vars(importlib.import_module(f"cnncourse.{module.name}")).values()
+            for claim in (value for value in names if isinstance(value, Claim)):
+                if found.get(claim.id, claim) is not claim:
                     raise ClaimError(f"{claim.id} is defined twice, the second time in {module.name}.")
                 found[claim.id] = claim
     return dict(sorted(found.items(), key=lambda item: [int(part) for part in item[0][1:].split(".")]))

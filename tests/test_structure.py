@@ -62,6 +62,10 @@ MAY_IMPORT = {
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
+    "trials": ("datasets", "layers", "torch_models", "training"),
+    "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
+    "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
+    "convolution_claims": ("claims", "datasets", "layers", "pooling_claims", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
