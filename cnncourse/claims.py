@@ -7,7 +7,7 @@ __all__ = ['WAYS', 'SMALL_SEEDS', 'COLUMNS', 'ClaimError', 'Claim', 'one_of', 'f
            'run_once', 'plan', 'pending', 'judged', 'read_rows', 'Rows', 'registry', 'changed', 'published_verdict',
            'small_run', 'sentence', 'card']
 
-# %% ../nbs/api/claims.ipynb #3ecc4738
+# %% ../nbs/api/claims.ipynb #155db228
 import difflib
 import hashlib
 import importlib
@@ -18,6 +18,7 @@ import pkgutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -34,7 +35,7 @@ SMALL_SEEDS = 3  # of the small form, on the first data set
 class ClaimError(ValueError):
     "A claim that cannot be meant, or results that cannot be read: one sentence."
 
-# %% ../nbs/api/claims.ipynb #72e42c33
+# %% ../nbs/api/claims.ipynb #668d7a7d
 @dataclass(frozen=True)
 class Claim:
     "A sentence that an experiment or a computation can decide; checked when it is made."
@@ -66,6 +67,10 @@ class Claim:
     @property
     def exact(self) -> bool:
         return self.kind == "computation"
+
+    @cached_property
+    def definition(self) -> str:  # its hash, as it was when first asked for
+        return definition_hash(self)
 
     @property
     def by(self) -> dict[str, str] | None:  # {data: level} of the factor, if one was named
@@ -164,7 +169,7 @@ def definition_hash(claim: Claim) -> str:  # twelve hexadecimal digits
     whole = "\n".join(f"{name}: {text}" for name, text in sorted(found.items()))
     return hashlib.sha256(whole.encode()).hexdigest()[:12]
 
-# %% ../nbs/api/claims.ipynb #1e992d53
+# %% ../nbs/api/claims.ipynb #3154e060
 COLUMNS = ("claim", "arm", "seed", "data", "value", "seconds", "error", "versions", "hash")
 
 
@@ -196,9 +201,9 @@ def run_once(
         error = f"{type(problem).__name__}: {next(iter(str(problem).splitlines()), '')}"
     about = {"claim": claim.id, "arm": arm, "seed": seed, "data": data, "value": value}
     seconds = round(time.perf_counter() - started, 3)
-    return about | {"seconds": seconds, "error": error, "versions": made_with(), "hash": definition_hash(claim)}
+    return about | {"seconds": seconds, "error": error, "versions": made_with(), "hash": claim.definition}
 
-# %% ../nbs/api/claims.ipynb #8ae1ecbf
+# %% ../nbs/api/claims.ipynb #601a5fc1
 def plan(
     claim: Claim,
     seeds: Sequence[int] | None = None,  # default: those of the published run
@@ -216,7 +221,7 @@ def pending(
     data: Sequence[str] | None = None,
 ) -> list[tuple[str, int, str]]:
     "The planned runs that have no row of this definition and these versions yet."
-    have = rows[(rows["hash"] == definition_hash(claim)) & (rows["versions"] == made_with())]
+    have = rows[(rows["hash"] == claim.definition) & (rows["versions"] == made_with())]
     done = set(zip(have["arm"], have["seed"], have["data"], strict=True))
     return [run for run in plan(claim, seeds, data) if run not in done]
 
@@ -267,7 +272,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     frame.to_parquet(held, index=False)
     return held.getvalue()
 
-# %% ../nbs/api/claims.ipynb #a9588013
+# %% ../nbs/api/claims.ipynb #647e461e
 class Rows:
     "The rows of a course: its own in `_run/claims.parquet`, the published ones in `benchmarks/claims/`."
 
@@ -300,7 +305,7 @@ class Rows:
 
 
 def _counting(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:  # those that its published verdict may rest on
-    here = rows[(rows["claim"] == claim.id) & (rows["hash"] == definition_hash(claim))]
+    here = rows[(rows["claim"] == claim.id) & (rows["hash"] == claim.definition)]
     wanted = set(plan(claim))
     of_plan = [run in wanted for run in zip(here["arm"], here["seed"], here["data"], strict=True)]
     here = here[pd.Series(of_plan, index=here.index, dtype=bool)]
@@ -308,7 +313,7 @@ def _counting(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:  # those that i
         here = here[here["versions"] == here["versions"].value_counts().index[0]]
     return here
 
-# %% ../nbs/api/claims.ipynb #2a5e6dea
+# %% ../nbs/api/claims.ipynb #ccf67cb7
 def registry() -> dict[str, Claim]:  # by number, in the order of the course
     "All claims that are defined."
     import cnncourse
@@ -330,7 +335,7 @@ def changed(
 ) -> str:  # empty: its rows are of this definition
     "Whether a rule, an arm or the run was changed after its rows were recorded, in one sentence."
     of_claim = rows[rows["claim"] == claim.id]
-    old = sorted(set(of_claim["hash"]) - {definition_hash(claim)})
+    old = sorted(set(of_claim["hash"]) - {claim.definition})
     return f"{claim.id} was changed after rows were recorded ({', '.join(old)}): run it again." if old else ""
 
 

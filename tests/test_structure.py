@@ -62,6 +62,7 @@ MAY_IMPORT = {
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
+    "claim_runs": ("claims", "verdicts"),
     "trials": ("datasets", "layers", "torch_models", "training"),
     "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
     "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
