@@ -35,13 +35,13 @@ SMALL_SEEDS = 3  # of the small form, on the first data set
 class ClaimError(ValueError):
     "A claim that cannot be meant, or results that cannot be read: one sentence."
 
-# %% ../nbs/api/claims.ipynb #668d7a7d
+# %% ../nbs/api/claims.ipynb #f3de6afe
 @dataclass(frozen=True)
 class Claim:
     "A sentence that an experiment or a computation can decide; checked when it is made."
 
     id: str  # for example "C3.2"
-    tested: str  # what exactly would make it true, in one sentence
+    tested: str  # what exactly would make it true
     arms: Mapping[str, str]  # name: description; the first against the second, more are shown beside
     run: Callable[..., float]  # (arm, seed, data, small=False) → value
     data: Sequence[str]  # names that `run` knows; the first is that of the small form

@@ -200,7 +200,7 @@ def size_in_words(
     "A size with its unit."
     return f"{_shown(value, unit)} {unit}".strip()
 
-# %% ../nbs/api/verdicts.ipynb #3d70add3
+# %% ../nbs/api/verdicts.ipynb #ab0b1ebc
 def in_words(
     effect: float,  # first against second; above 0: in favour of the first
     interval: tuple[float, float],  # its ends
@@ -214,16 +214,15 @@ def in_words(
     low, high = interval
     if not all(map(math.isfinite, (effect, low, high))):
         return f"{first} against {second}: nothing measured yet."
-    size = size_in_words(abs(effect), unit)
-    if low == high == effect:
-        ahead, behind = (first, second) if effect >= 0 else (second, first)
-        return f"{ahead} is ahead of {behind} by {size}." if effect else f"{first} and {second} are equal."
-    within = size_in_words(effect, unit) + f", 95 % interval {_shown(low, unit)} to {_shown(high, unit)}"
-    if low <= 0 <= high:
+    if low <= 0 <= high and low < high:
+        told = f"{size_in_words(effect, unit)}, 95 % interval {_shown(low, unit)} to {_shown(high, unit)}"
         small = margin is not None and -margin < low and high < margin
-        end = f", and any is below the {_shown(margin, unit)} that would matter" if small else ""
-        return f"{first} against {second}: {within}, which holds 0: no difference shown{end}."
+        end = f", and {_shown(margin, unit)}, which would matter, lies outside" if small else ""
+        return f"{first} against {second}: {told}, within its interval: no difference shown{end}."
     ahead, behind = (first, second) if effect > 0 else (second, first)
-    least = min(abs(low), abs(high))
+    if not effect:
+        return f"{first} and {second} are equal."
+    least, most = sorted((abs(low), abs(high)))
+    range_ = "" if low == high else f", 95 % interval {_shown(least, unit)} to {_shown(most, unit)}"
     doubt = "" if margin is None or least > margin else f"; {_shown(margin, unit)} would matter"
-    return f"{ahead} is ahead of {behind} by {size} (first minus second: {within}{doubt})."
+    return f"{ahead} ahead of {behind} by {size_in_words(abs(effect), unit)}{range_}{doubt}."
