@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'SMALL_SEEDS', 'COLUMNS', 'ClaimError', 'Claim', 'one_of', 'family', 'definition_hash', 'made_with',
            'run_once', 'plan', 'pending', 'judged', 'read_rows', 'Rows', 'registry', 'changed', 'published_verdict',
-           'small_run', 'sentence', 'card']
+           'published_rows', 'decided', 'small_run', 'sentence', 'told', 'card']
 
 # %% ../nbs/api/claims.ipynb #155db228
 import difflib
@@ -313,7 +313,7 @@ def _counting(claim: Claim, rows: pd.DataFrame) -> pd.DataFrame:  # those that i
         here = here[here["versions"] == here["versions"].value_counts().index[0]]
     return here
 
-# %% ../nbs/api/claims.ipynb #ccf67cb7
+# %% ../nbs/api/claims.ipynb #4c94fadb
 def registry() -> dict[str, Claim]:  # by number, in the order of the course
     "All claims that are defined."
     import cnncourse
@@ -346,6 +346,20 @@ def published_verdict(
     "The verdict of the rows of its present definition, planned seeds only."
     return judged(claim, _counting(claim, rows))
 
+# %% ../nbs/api/claims.ipynb #12170f78
+def published_rows() -> pd.DataFrame:
+    "The rows that the course was published with; none, where only the package is."
+    import cnncourse
+
+    return Rows(Path(cnncourse.__path__[0]).parent).published()
+
+
+def decided() -> dict[str, verdicts.Verdict]:  # by number
+    "The claims that have a verdict, of the published rows."
+    rows = published_rows()
+    found = {number: published_verdict(claim, rows) for number, claim in registry().items()}
+    return {number: verdict for number, verdict in found.items() if verdict.decided}
+
 # %% ../nbs/api/claims.ipynb #5b81d415
 def small_run(
     claim: Claim,
@@ -366,7 +380,7 @@ def sentence(
     end = (found.low, found.high)
     return verdicts.in_words(found.effect, end, first, second, unit=claim.unit, margin=claim.margin)
 
-# %% ../nbs/api/claims.ipynb #e6f0ff1f
+# %% ../nbs/api/claims.ipynb #91930ce1
 def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, where it matters
     if found.word != "depends":
         return ""
@@ -374,19 +388,26 @@ def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, 
     return f" It depends on the {claim.factor}: {', '.join(told)}."
 
 
+def told(
+    claim: Claim,
+    found: verdicts.Verdict,  # of the published rows
+) -> str:  # Markdown
+    "A verdict in bold, on what it rests, and the sentence."
+    if not found.decided:
+        return "**Not decided yet**: the full run is not published."
+    kind = "computed" if claim.exact else f"{found.seeds} seeds; {', '.join(claim.data)}"
+    failed = f" {len(found.excluded)} runs failed and are left out." if found.excluded else ""
+    return f"**{found.word.capitalize()}** ({kind}): {sentence(claim, found)}{_levels(claim, found)}{failed}"
+
+
 def card(
     number: str,  # for example "C3.2"
-    rows: pd.DataFrame,  # published, of `Rows`
     first_seed: int = 0,  # of the small run
 ) -> str:  # Markdown
-    "What was tested, what the small run showed, and the published verdict."
+    "The published verdict, and what a small run shows here."
     claims = registry()
     claim = claims[one_of(number, claims)]
-    here, there = small_run(claim, first_seed), published_verdict(claim, rows)
-    left_out = f" Left out, since they failed: {len(there.excluded)} runs." if there.excluded else ""
-    small = left_out if claim.exact else f"{left_out} **Small run here**, {here.seeds} seeds: {sentence(claim, here)}"
-    if not there.decided:
-        return f"> **Verdict.** Not decided yet. Tested: {claim.tested}{small}"
-    how = "computed" if claim.exact else f"{there.seeds} seeds on {' and '.join(claim.data)}"
-    full = f"**{there.word.capitalize()}** ({how}): {sentence(claim, there)}{_levels(claim, there)}"
-    return f"> **Verdict.** {full} Tested: {claim.tested}{small}"
+    here, there = small_run(claim, first_seed), published_verdict(claim, published_rows())
+    brief = verdicts.in_brief(here.effect, (here.low, here.high), *list(claim.arms)[:2], unit=claim.unit)
+    small = "" if claim.exact else f" A small run here, {here.seeds} seeds: {brief}."
+    return told(claim, there) + small

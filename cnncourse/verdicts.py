@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_SEEDS', 'AIMS', 'WORDS', 'NO_VERDICT', 'paired_interval', 'claimed', 'decide', 'judge', 'error_rates',
-           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words']
+           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words', 'in_brief']
 
 # %% ../nbs/api/verdicts.ipynb #27c98c7c
 import math
@@ -226,3 +226,20 @@ def in_words(
     range_ = "" if low == high else f", 95 % interval {_shown(least, unit)} to {_shown(most, unit)}"
     doubt = "" if margin is None or least > margin else f"; {_shown(margin, unit)} would matter"
     return f"{ahead} ahead of {behind} by {size_in_words(abs(effect), unit)}{range_}{doubt}."
+
+# %% ../nbs/api/verdicts.ipynb #cff21843
+def in_brief(
+    effect: float,
+    interval: tuple[float, float],
+    first: str = "the first",
+    second: str = "the second",
+    *,
+    unit: str = "",
+) -> str:
+    "The same in a few words, for a small run."
+    low, high = interval
+    if not all(map(math.isfinite, (effect, low, high))):
+        return "nothing measured"
+    if low <= 0 <= high:
+        return "no difference shown"
+    return f"{first if effect > 0 else second} ahead by {size_in_words(abs(effect), unit)}"
