@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
-           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'train', 'predict', 'summary', 'main']
+           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'train', 'predict', 'claims', 'summary', 'main']
 
 # %% ../nbs/api/cli.ipynb #8ce69667
 import os
@@ -862,6 +862,73 @@ def predict(
     _tell_predictions(found)
     if not found.rows:
         raise runs.RunError("None of the pictures could be read.")
+
+# %% ../nbs/api/cli.ipynb #c18ac0de
+def _telling():  # a function for each run's end: a bar on a terminal, else a line when a claim is done
+    left = {}
+
+    def tell(done, total, row):
+        left.setdefault("work", 0)
+        if row["error"]:
+            _say(f"{row['claim']} {row['arm']}, seed {row['seed']}, {row['data']}: {row['error']}", style="yellow")
+        if done == total or done * 10 // total > left["work"]:
+            left["work"] = done * 10 // total
+            _say(f"{done} of {_count(total, 'run')} done, last {row['claim']}")
+
+    return tell
+
+
+def _published(claims, rows):  # put into benchmarks/claims/
+    for claim in claims:
+        _say(f"{claim.id}: {rows.publish(claim)}")
+
+# %% ../nbs/api/cli.ipynb #ea60721f
+_CLAIMS_HELP = {
+    "seeds": "How many seeds, at least three for a verdict. Default: those of the published run.",
+    "first": "The first seed: others than the published ones dispute a verdict.",
+    "data": "Another data set; may be given several times.",
+    "jobs": "Runs at the same time.",
+    "scheduler": "Address of a Dask scheduler, such as tcp://10.0.0.1:8786.",
+    "publish": "Put the rows of the full run into benchmarks/claims/, where they are committed.",
+}
+
+
+@app.command()
+def claims(
+    numbers: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Such as C3.2. Default: all.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help=_CLAIMS_HELP["seeds"])] = None,
+    first_seed: Annotated[int, typer.Option(min=0, help=_CLAIMS_HELP["first"])] = 0,
+    data: Annotated[list[str] | None, typer.Option(help=_CLAIMS_HELP["data"])] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help=_CLAIMS_HELP["jobs"])] = 1,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help=_CLAIMS_HELP["scheduler"])] = None,
+    publish: Annotated[bool, typer.Option("--publish", help=_CLAIMS_HELP["publish"])] = False,
+):
+    "Put claims to the test: run what is missing, and say the verdicts."
+    from cnncourse import claim_runs
+    from cnncourse.claims import Rows
+
+    rows = Rows(runs.find_course())
+    try:
+        chosen = claim_runs.chosen(numbers or [])
+        which = range(first_seed, first_seed + (seeds or 10)) if seeds or first_seed else None
+        with _bar("claims", "runs") as advance:
+            tell = (lambda done, total, row: advance(done, total)) if advance else _telling()
+            more = {"seeds": which, "data": data or None, "jobs": jobs, "scheduler": scheduler, "tell": tell}
+            failed = claim_runs.complete(chosen, rows, **more)
+        for claim in chosen:
+            _tell_verdict(*claim_runs.outcome(claim, rows, which, data or None))
+        if publish:
+            _published(chosen, rows)
+    except ValueError as error:
+        raise runs.UsageError(str(error)) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell_verdict(found, line: str):
+    _say(line)
+    if found.excluded:
+        _say(f"    {_count(len(found.excluded), 'run')} left out: {'; '.join(found.excluded[:3])}", style="yellow")
 
 # %% ../nbs/api/cli.ipynb #7cf837b9
 def _described(name: str, input_size: int | None):  # a Network: of a name, or in a file

@@ -82,6 +82,14 @@ MAY_IMPORT = {
     "watch_reports": ("pictures", "reports", "thresholds", "watch_tables"),
     "inspection": ("inspectors", "pictures", "reports", "thresholds", "watch_reports", "watch_tables"),
     "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection", "inspectors"),
+    # a claim is an experiment
+    "verdicts": (),
+    "claims": ("curriculum", "files", "verdicts"),
+    "claim_runs": ("claims", "verdicts"),
+    "trials": ("datasets", "layers", "torch_models", "training"),
+    "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
+    "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
+    "convolution_claims": ("claims", "datasets", "layers", "pooling_claims", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
