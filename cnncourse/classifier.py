@@ -22,10 +22,10 @@ import numpy as np
 from scipy.special import softmax
 
 from . import __version__, networks, splits
-from .arms import ARMS, Arm, Task, _floats, train_arm
+from .arms import ARMS, Arm, Contest, _floats, train_arm
 from .augmentation import Augmenter, Brightness, Contrast, Scale, Shift
 from .files import write_whole
-from .gathering import Gathered, as_bytes, gather, read_files
+from .gathering import Gathered, as_bytes, gather_pictures, read_files
 from .networks import Network
 from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
@@ -233,7 +233,7 @@ def _vectors_and_logits(
         logits.append(found[last.name])
     return np.concatenate(vectors), np.concatenate(logits)
 
-
+# %% ../nbs/api/classifier.ipynb #56382d4e
 def _predicted(classifier: Classifier, x: np.ndarray, names: Sequence[str]) -> tuple[Prediction, ...]:
     if not len(x):
         return ()
@@ -311,7 +311,7 @@ def _joined(near: np.ndarray, groups: list | None) -> np.ndarray:  # near duplic
     )
     return connected_components(ties, directed=False)[1][near]
 
-
+# %% ../nbs/api/classifier.ipynb #61ffc536
 def _folds(parts: splits.Parts, y: np.ndarray, groups, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     "The validation part; of few pictures three folds, so that each is held out once."
     used = np.concatenate([parts.train, parts.validation])
@@ -329,7 +329,7 @@ def _folds(parts: splits.Parts, y: np.ndarray, groups, seed: int) -> list[tuple[
 _MANY = 300  # pictures to learn from, from which one validation part is enough
 
 # %% ../nbs/api/classifier.ipynb #fff143ec
-def _mark(task: Task, name: str) -> str:  # of all that an arm depends on
+def _mark(task: Contest, name: str) -> str:  # of all that an arm depends on
     import hashlib
 
     told = hashlib.sha256()
@@ -368,8 +368,8 @@ def _kept_arm(path: Path, mark: str) -> Arm | None:  # None: not there, not whol
     except (OSError, ValueError, KeyError):
         return None
 
-
-def _trained(task: Task, names: tuple[str, ...]) -> dict[str, Arm]:
+# %% ../nbs/api/classifier.ipynb #dd57c39c
+def _trained(task: Contest, names: tuple[str, ...]) -> dict[str, Arm]:
     arms = {}
     for name in names:
         path = task.keep and task.keep / f"{name}.arm"
@@ -425,7 +425,7 @@ def _learn_what_is_known(classifier: Classifier, places: np.ndarray, none: float
         near, _ = nearest(classifier.bank, classifier.bank, apart=True)
         classifier.threshold = fit_threshold(near, "percentile", q=1 - none)
 
-
+# %% ../nbs/api/classifier.ipynb #445ddec3
 def _before(net: Network) -> str:  # the layer whose vector goes into the head
     return net[net.outputs[0]].inputs[0]
 
@@ -470,14 +470,14 @@ def _few_threads(
     finally:
         torch.set_num_threads(before)
 
-
+# %% ../nbs/api/classifier.ipynb #4d0cd22a
 def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, augment, keep, say) -> "Classifier":
     "Divide, train the arms, choose on validation, and look at the test once."
     seed, framework = settings["seed"], settings["framework"]
     groups = [groups(name) for name in found.names] if callable(groups) else groups
     parts, left = _divided(found, settings, groups)
     folds, backbone = _folds(parts, found.y, groups, seed), backbone or course_backbone()
-    task = Task(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
+    task = Contest(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
     with _few_threads(framework):
         arms = _trained(task, names)
     best = min(arms, key=lambda name: arms[name].best["loss"])
@@ -494,7 +494,7 @@ def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, au
 
 # %% ../nbs/api/classifier.ipynb #7c08bd15
 def fit_classifier(
-    data,  # as for `gathering.gather`: a folder, a `PictureFolder`, arrays, or batches
+    data,  # as for `gathering.gather_pictures`: a folder, a `PictureFolder`, arrays, or batches
     y=None,  # labels of an array
     *,
     size: int | tuple[int, int] | None = None,  # of what the network sees, in pixels; None: 48, and 32 of small arrays
@@ -519,7 +519,7 @@ def fit_classifier(
     settings |= {"framework": framework, "seed": seed}
     names, keep = _checked(arms, **settings), None if keep is None else Path(keep)
     size = _default_size(data) if size is None else check_size(size)
-    found = gather(data, y, size=size, how=how, classes=classes, progress=progress)
+    found = gather_pictures(data, y, size=size, how=how, classes=classes, progress=progress)
     return _compete(found, names, settings | {"size": size}, groups, backbone, augment, keep, say)
 
 # %% ../nbs/api/classifier.ipynb #a0305bee
@@ -562,7 +562,7 @@ def _predict_files(classifier: Classifier, what, progress) -> Predictions:  # a 
         read += [files[i] for i in kept]
     return Predictions(tuple(rows), tuple(unread), tuple(read))
 
-
+# %% ../nbs/api/classifier.ipynb #51386e7e
 def _files_of(items: list) -> tuple[list[Path], list[str], list]:  # files, their names, and what is not read
     files, names, unread = [], [], []
     for item in items:
@@ -581,7 +581,7 @@ def _files_of(items: list) -> tuple[list[Path], list[str], list]:  # files, thei
 # %% ../nbs/api/classifier.ipynb #6ad7916e
 def _test(classifier: Classifier, data, y, names, progress) -> Tested:
     options = {"size": classifier.size, "how": classifier.how, "classes": classifier.classes, "progress": progress}
-    found = gather(data, y, **options, least=0)
+    found = gather_pictures(data, y, **options, least=0)
     vectors, logits = _vectors_and_logits(classifier, found.x)
     near, _ = nearest(vectors, classifier.bank)
     names = found.names if names is None else tuple(names)
@@ -674,7 +674,7 @@ def _save(classifier: Classifier, path: str | Path) -> Path:
     write_whole(path, save(arrays, header))
     return path
 
-
+# %% ../nbs/api/classifier.ipynb #bf71ee1a
 def _load(cls, path: str | Path, framework: str) -> Classifier:
     if framework not in ("torch", "keras"):
         raise ValueError(f"framework should be torch or keras, not {framework!r}")

@@ -79,7 +79,7 @@ def _counts(classifier: Classifier) -> list[Part]:
         table(rows),
     ]
 
-
+# %% ../nbs/api/classifier_reports.ipynb #398f9767
 def _ways(classifier: Classifier) -> list[Part]:
     about, rows = classifier.about, []
     for name, arm in about["arms"].items():
@@ -139,7 +139,7 @@ def _test_pages(classifier: Classifier) -> list[Part]:
     none = f"A picture farther than {classifier.threshold:.3f} from all that it learnt from is {NONE!r}. Of the {len(tested.y)} test pictures, all of known classes, {int(tested.refused.sum())} are."
     return [*parts, heading("None of these"), text(none)]
 
-
+# %% ../nbs/api/classifier_reports.ipynb #5513025c
 def _worst_pictures(classifier: Classifier, n: int) -> list[Part]:
     if classifier.tested is None or classifier.pictures is None:
         return []
@@ -185,7 +185,7 @@ def _use(classifier: Classifier, file: str) -> list[Part]:
         text(f"Made {classifier.about['made']} with {made}."),
     ]
 
-
+# %% ../nbs/api/classifier_reports.ipynb #6d45f6f0
 def report_training(
     classifier: Classifier,  # of `Classifier.fit`; of one that was loaded, what its file holds
     path: str | Path,  # of the page, ends in .html
@@ -237,7 +237,7 @@ def _thumbnail(file: Path | None, row: Prediction):
     more = f" (likeliest: {row.nearest})" if row.label == NONE else ""
     return picture(small, words, 128), words + more
 
-
+# %% ../nbs/api/classifier_reports.ipynb #c50d4e2c
 def report_predictions(
     classifier: Classifier,
     predictions: Predictions,

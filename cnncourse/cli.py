@@ -660,7 +660,7 @@ def _watch(folder, out, options, fail):  # judge what is there; the exit code
     _tell_watched(found)
     return _FLAGGED if fail and (found.flagged or found.unread) else 0
 
-
+# %% ../nbs/api/cli.ipynb #2091e551
 def _follow(folder, out, options, until, fail):  # judge what comes; the exit code
     from cnncourse import anomaly
 
@@ -774,7 +774,7 @@ def _tell_classifier(made, out: Path, page: Path):  # a Classifier: what somebod
 
 _GROUP_HELP = "What belongs together, as a regular expression on the path below FOLDER, such as '^[^/]+/[^_]+' for cats/tom_1.jpg."
 
-
+# %% ../nbs/api/cli.ipynb #cda3805d
 @app.command()
 def train(
     folder: Annotated[Path, typer.Argument(help="One folder of pictures for each class.")],
@@ -892,7 +892,7 @@ _CLAIMS_HELP = {
     "publish": "Put the rows of the full run into benchmarks/claims/, where they are committed.",
 }
 
-
+# %% ../nbs/api/cli.ipynb #4123da89
 @app.command()
 def claims(
     numbers: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Such as C3.2. Default: all.")] = None,

@@ -218,7 +218,7 @@ CLAIM = re.compile(
     r'<div class="hint hint-claim"[^>]*>\s*<p><span class="hint-lead">Claim (C\d+\.\d+)\.</span>\s*(.*?)</p>', re.DOTALL
 )
 
-
+# %% ../nbs/api/stations.ipynb #1a720e59
 def claims_html(
     week: Week,
     parts: dict[str, str],  # HTML of the stations, by anchor

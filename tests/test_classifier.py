@@ -140,7 +140,7 @@ def test_the_four_ways_are_judged_on_the_same_pictures(phone):
 
 def test_nothing_of_the_test_pictures_is_used_to_choose(phone):
     "Other pixels in the test pictures give the same model."
-    whole = gathering.gather(phone, size=32)
+    whole = gathering.gather_pictures(phone, size=32)
     one = Classifier.fit(whole.x, whole.y, classes=whole.classes, leaks="allow", **LINEAR)
     changed = whole.x.copy()
     changed[one.parts.test] = np.random.default_rng(0).integers(0, 256, changed[one.parts.test].shape)
@@ -166,7 +166,7 @@ def test_functions_that_take_a_model_take_a_classifier(made):
 
 def test_fine_tuning_a_classifier_trains_it_in_place(phone, made, tmp_path):
     found = Classifier.load(made.save(tmp_path / "own.cnn"))
-    whole = gathering.gather(phone, size=32)
+    whole = gathering.gather_pictures(phone, size=32)
     before = networks.get_weights(found.model)
     x = transfer.prepare_images(whole.x, found.net)
     transfer.fine_tune(found, x, whole.y, head_epochs=1, epochs=0)
@@ -250,7 +250,7 @@ def test_a_training_that_is_stopped_goes_on_and_ends_alike(phone, made, tmp_path
     ids=["empty", "cut"],
 )
 def test_what_is_kept_of_a_stopped_training_is_used_only_if_whole_and_of_the_same(phone, tmp_path, harm):
-    found, told = gathering.gather(phone, size=32), []
+    found, told = gathering.gather_pictures(phone, size=32), []
     options = {"arms": "pixels", "classes": found.classes, "keep": tmp_path}
     Classifier.fit(found.x, found.y, **options)
     Classifier.fit(found.x, found.y, say=told.append, **options)
@@ -353,7 +353,7 @@ def test_options_are_checked_before_any_picture_is_read(options, words):
 )
 def test_what_is_no_set_of_pictures_is_named(data, y, words):
     with pytest.raises(ValueError, match=words):
-        gathering.gather(data, y, size=8)
+        gathering.gather_pictures(data, y, size=8)
 
 
 def test_files_of_another_kind_are_refused_in_a_sentence(made, tmp_path):
