@@ -213,7 +213,7 @@ def map_html(
     title = f'<h2 id="the-stations">{len(week.stops)} stations, about {total} minutes</h2>'
     return f'<div class="map" data-pagefind-ignore>\n{title}\n<ol>\n' + "\n".join(items) + "\n</ol>\n</div>"
 
-
+# %% ../nbs/api/stations.ipynb #21036a2f
 CLAIM = re.compile(
     r'<div class="hint hint-claim"[^>]*>\s*<p><span class="hint-lead">Claim (C\d+\.\d+)\.</span>\s*(.*?)</p>', re.DOTALL
 )
