@@ -648,7 +648,7 @@ _FLAGGED = 3  # the exit code, where it is asked for: 1 is an error, 2 a mistake
 def _because(row):  # why a file was not judged
     return f": {_printable(row['note'])}" if row.get("note") else ""
 
-
+# %% ../nbs/api/cli.ipynb #f50fc10f
 def _watch(folder, out, options, fail):  # judge what is there; the exit code
     from cnncourse import anomaly
 
@@ -717,8 +717,7 @@ def watch(
         )
     except ValueError as error:
         raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 # %% ../nbs/api/cli.ipynb #7cf837b9
 def _described(name: str, input_size: int | None):  # a Network: of a name, or in a file
