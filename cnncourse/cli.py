@@ -648,7 +648,7 @@ _FLAGGED = 3  # the exit code, where it is asked for: 1 is an error, 2 a mistake
 def _because(row):  # why a file was not judged
     return f": {_printable(row['note'])}" if row.get("note") else ""
 
-
+# %% ../nbs/api/cli.ipynb #f50fc10f
 def _watch(folder, out, options, fail):  # judge what is there; the exit code
     from cnncourse import anomaly
 
@@ -717,8 +717,7 @@ def watch(
         )
     except ValueError as error:
         raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
-    if code:
-        raise typer.Exit(code)
+    raise typer.Exit(code)
 
 # %% ../nbs/api/cli.ipynb #4ab49fd5
 def _grouped(pattern: str | None):  # name of a picture → what it belongs to: the part of its path that matches

@@ -125,7 +125,7 @@ def _judge(good, model, without, learning):
         return Inspector(**learning).fit(good, without=without), f"in {as_text(good)}"
     return _loaded(model, learning), "saved" if isinstance(model, Inspector) else f"saved in {as_text(model)}"
 
-
+# %% ../nbs/api/inspection.ipynb #9bdc1649
 def _look_at_bad(inspector, bad, without):
     "What becomes of the pictures in a folder of known bad ones."
     files, unread = _listed(bad, *without)
@@ -224,7 +224,7 @@ def _finished(run, rows):
     alarms, left_out = run.inspector.alarms_, unread | run.inspector.unread_
     return Watched(scores, run.inspector.threshold_, alarms, left_out, table, report, found, missed, unread)
 
-
+# %% ../nbs/api/inspection.ipynb #b15e23a6
 def _check_report(out):
     "Refuse to write over a page that is no report of ours."
     path = out / "report.html"
@@ -312,7 +312,7 @@ def _earlier(run):
         raise ValueError(f"{text}: name another folder for the results")
     return rows
 
-
+# %% ../nbs/api/inspection.ipynb #47529254
 def _new_rows(run, taken, pause, patience):
     "A row for each file that comes, when it is complete."
     paths = {}  # and the names they have: no two alike

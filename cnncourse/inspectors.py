@@ -210,7 +210,7 @@ def _check_size(shape, wanted, how, name="the picture"):
         why += "; --fit crop, pad or resize brings all to one size"
         raise _OtherSize(f"{name} {why}", why)
 
-
+# %% ../nbs/api/inspectors.ipynb #963d3b78
 def _see(item, wanted, size, how, gray):
     "Bring a picture to a size. `PictureError` for a picture that is not of the size `wanted`, unless `how` is given."
     shape = _shape(item)[1:]
@@ -320,7 +320,7 @@ def _sizes(items, how):
             del found[name]
     return found, unread, wanted
 
-
+# %% ../nbs/api/inspectors.ipynb #2ff592bf
 def _good_pictures(inspector, good, without):
     "What the good pictures are called, and those to learn from, as they are compared; the inspector gets their size."
     what, items, unread = _items(good, without)
@@ -372,7 +372,7 @@ def _head(path):
         raise ValueError(f"{made}: save it again from the good pictures")
     return about
 
-
+# %% ../nbs/api/inspectors.ipynb #48847c8b
 def _check_place(path):
     "Refuse to save over a folder or a file that is no saved judge."
     if path.is_dir():

@@ -266,7 +266,7 @@ details[open] > summary { margin-bottom: .5rem; }
 _MADE_BY = "cnncourse"
 _RULES = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-
+# %% ../nbs/api/reports.ipynb #3b81c52d
 def report(
     title: str,
     parts: Iterable[Part],  # made by `heading`, `text`, `table`, `picture`, `figure`, `gallery`, `folded`
@@ -301,7 +301,7 @@ def report(
     write_whole(path, page)
     return path
 
-
+# %% ../nbs/api/reports.ipynb #d5fc2583
 def is_report(
     path: str | Path,
 ) -> bool:

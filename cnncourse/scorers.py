@@ -145,7 +145,7 @@ def _resized(maps, shape):
     rows, columns = (np.arange(wanted) * have // wanted for have, wanted in zip(maps.shape[1:], shape, strict=True))
     return maps[:, rows[:, None], columns]
 
-
+# %% ../nbs/api/scorers.ipynb #e1739585
 class FeatureDistance(Scorer):
     "Score pixels by the distance of their features to the nearest ones of normal pictures."
 
@@ -172,8 +172,7 @@ class FeatureDistance(Scorer):
             bank.fill(normal[others:], normal[:others], self.bank, rng)
 
     def _score_map(self, x):
-        maps = [_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_]
-        return np.mean(maps, axis=0)
+        return np.mean([_resized(bank.distances(x), x.shape[2:]) for bank in self.banks_], axis=0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         "What has been learnt, as arrays by name."

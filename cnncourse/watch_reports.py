@@ -50,7 +50,7 @@ def threshold_words(
         "The percentile of a picture is the part of the good pictures, of 100, whose score is no higher."
     )
 
-
+# %% ../nbs/api/watch_reports.ipynb #04f9eb37
 def _histogram(scores, inspector):
     "Scores of the good pictures and of those inspected, and the threshold, as a figure."
     from matplotlib.figure import Figure
@@ -103,7 +103,7 @@ def thumbnail(
     where = f", strangest at row {row['row']}, column {row['column']}" if "row" in row else ""
     return reports.picture(picture, f"{name}{where}", 176, boxes), reports.text(caption(name, row))
 
-
+# %% ../nbs/api/watch_reports.ipynb #71a730e6
 def _known(known):
     "The section on known bad pictures."
     yield reports.heading("Known bad pictures")

@@ -167,7 +167,7 @@ def save_map(
     image = Image.fromarray(painted(judged.picture, judged.score_map, judged.start))
     write_whole(path, partial(image.save, format="PNG", pnginfo=about))
 
-
+# %% ../nbs/api/watch_tables.ipynb #b3483e00
 def open_map(
     path: Path,
 ) -> tuple[np.ndarray, list[tuple]] | None:  # the picture (h, w, 3), uint8, and the boxes on it
