@@ -380,7 +380,7 @@ def sentence(
     end = (found.low, found.high)
     return verdicts.in_words(found.effect, end, first, second, unit=claim.unit, margin=claim.margin)
 
-# %% ../nbs/api/claims.ipynb #91930ce1
+# %% ../nbs/api/claims.ipynb #9eb47daa
 def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, where it matters
     if found.word != "depends":
         return ""
@@ -396,8 +396,12 @@ def told(
     if not found.decided:
         return "**Not decided yet**: the full run is not published."
     kind = "computed" if claim.exact else f"{found.seeds} seeds; {', '.join(claim.data)}"
+    wide = (
+        found.word == "inconclusive" and verdicts.decide(found.low, found.high, claim.aim, claim.margin) != found.word
+    )
+    share = " With the share of error that one of many claims may use, that is not enough." if wide else ""
     failed = f" {len(found.excluded)} runs failed and are left out." if found.excluded else ""
-    return f"**{found.word.capitalize()}** ({kind}): {sentence(claim, found)}{_levels(claim, found)}{failed}"
+    return f"**{found.word.capitalize()}** ({kind}): {sentence(claim, found)}{_levels(claim, found)}{share}{failed}"
 
 
 def card(
