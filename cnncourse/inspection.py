@@ -31,7 +31,7 @@ from cnncourse.watch_tables import (
     not_read,
     old_maps,
     ranked,
-    read_rows,
+    read_table,
     remove_maps,
     save_map,
     write_rows,
@@ -303,7 +303,7 @@ def _arrivals(folder, apart, taken, pause):
 def _earlier(run):
     "The rows of an earlier run that this one goes on with. `ValueError` where another judge made them."
     table = run.out / "watch.csv"
-    rows = read_rows(table) if os.path.lexists(table) else []
+    rows = read_table(table) if os.path.lexists(table) else []
     other = [
         row["threshold"] for row in rows if row.get("threshold", run.inspector.threshold_) != run.inspector.threshold_
     ]
