@@ -24,13 +24,12 @@ from scipy.special import softmax
 from . import __version__, networks, splits
 from .arms import ARMS, Arm, Contest, _floats, train_arm
 from .augmentation import Augmenter, Brightness, Contrast, Scale, Shift
-from .files import write_whole
 from .gathering import Gathered, as_bytes, gather_pictures, read_files
 from .networks import Network
 from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
 from .published_weights import Published, _like, _scale_of
-from .weights import Carrier, read_about, read_weights
+from .weights import Carrier, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/classifier.ipynb #937ff050
 NONE = "none of these"
@@ -344,13 +343,11 @@ def _fields(net: Network) -> tuple:
     return net.name, net.input_shape, net.nodes, net.outputs
 
 
-def _arm_to_bytes(arm: Arm, mark: str) -> bytes:
-    from safetensors.numpy import save
-
-    arrays = {f"weights.{name}": np.ascontiguousarray(array) for name, array in arm.weights.items()}
-    arrays |= {"logits": np.ascontiguousarray(arm.logits, np.float64), "y": np.asarray(arm.y, np.int64)}
+def _keep_arm(arm: Arm, path: Path, mark: str):
+    arrays = {f"weights.{name}": array for name, array in arm.weights.items()}
+    arrays |= {"logits": np.asarray(arm.logits, np.float64), "y": np.asarray(arm.y, np.int64)}
     rest = {key: getattr(arm, key) for key in ("name", "tries", "curves", "seconds", "temperature")}
-    return save(arrays, {"mark": mark, "net": networks.to_json(arm.net), "rest": json.dumps(rest)})
+    save_arrays(arrays, path, mark=mark, net=networks.to_json(arm.net), rest=json.dumps(rest))
 
 
 def _kept_arm(path: Path, mark: str) -> Arm | None:  # None: not there, not whole, or of another training
@@ -378,7 +375,7 @@ def _trained(task: Contest, names: tuple[str, ...]) -> dict[str, Arm]:
         if not again:
             arm = train_arm(name, task)
             if path:
-                write_whole(path, _arm_to_bytes(arm, mark))
+                _keep_arm(arm, path, mark)
         arms[name], best = arm, arm.best
         when = "from before" if again else f"{arm.seconds:.0f} s"
         task.say(f"{ARMS[name]}: {best['accuracy']:.1%} of the validation pictures right ({when})")
@@ -650,7 +647,7 @@ def _heat(classifier: Classifier, x: np.ndarray, target: int) -> np.ndarray:  # 
     return np.maximum((large * x[0]).sum(axis=0), 0)
 
 # %% ../nbs/api/classifier.ipynb #0775cf4e
-_FORMAT = "cnncourse classifier 1"
+_KIND, _FORMAT = "cnncourse classifier", "1"
 
 
 def _probe(classifier: Classifier) -> np.ndarray:  # two pictures that anybody can make again
@@ -658,20 +655,27 @@ def _probe(classifier: Classifier) -> np.ndarray:  # two pictures that anybody c
     return (np.arange(np.prod(shape)).reshape(shape) * 37 % 251).astype(np.uint8)
 
 
-def _save(classifier: Classifier, path: str | Path) -> Path:
-    from safetensors.numpy import save
+def _is_ours(path: Path) -> bool:
+    try:
+        return read_about(path).get("kind") == _KIND
+    except (ValueError, OSError):
+        return False
 
+
+def _save(classifier: Classifier, path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.is_dir():
         raise ValueError(f"{shown(path)} is a folder: name a file, such as parts.cnn")
+    if path.exists() and not _is_ours(path):
+        raise ValueError(f"{shown(path)} is there already and holds no classifier: name another file")
     weights = networks.get_weights(classifier.model)  # also what was trained since
     arrays = {f"weights.{name}": np.ascontiguousarray(array) for name, array in weights.items()}
     arrays |= {"bank": classifier.bank.astype(np.float16)}
     arrays["answers"] = _vectors_and_logits(classifier, _probe(classifier))[1].astype(np.float64)
     keys = ("classes", "how", "threshold", "bank_names", "about")
     held = {key: getattr(classifier, key) for key in keys} | {"scale": _scale_of(classifier.net)}
-    header = {"format": _FORMAT, "net": networks.to_json(Network(*_fields(classifier.net))), "held": json.dumps(held)}
-    write_whole(path, save(arrays, header))
+    net = networks.to_json(Network(*_fields(classifier.net)))
+    save_arrays(arrays, path, kind=_KIND, format=_FORMAT, net=net, held=json.dumps(held))
     return path
 
 # %% ../nbs/api/classifier.ipynb #bf71ee1a
@@ -681,22 +685,34 @@ def _load(cls, path: str | Path, framework: str) -> Classifier:
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"there is no file {shown(path)}")
-    header = read_about(path)
-    if header.get("format") != _FORMAT:
-        what = (
-            f"of the kind {header['format']!r}" if header.get("format") else "weights alone, without classes and sizes"
-        )
-        raise ValueError(f"{shown(path)} is no file of a classifier that this version reads, but {what}")
-    held, arrays, net = json.loads(header["held"]), read_weights(path), networks.from_json(header["net"])
-    scale = held.pop("scale")
-    weights = {name.removeprefix("weights."): array for name, array in arrays.items() if name.startswith("weights.")}
-    held |= {"classes": tuple(held["classes"]), "bank_names": tuple(held["bank_names"])}
-    net = net if scale == "unit" else Published(*_fields(net), scale)
-    made = cls(net=net, weights=weights, bank=arrays["bank"].astype(np.float32), framework=framework, **held)
-    _compare(made, arrays["answers"], path)
+    header, arrays = _header(path), read_weights(path)
+    try:
+        held, net = json.loads(header["held"]), networks.from_json(header["net"])
+        weights = {
+            name.removeprefix("weights."): array for name, array in arrays.items() if name.startswith("weights.")
+        }
+        held |= {"classes": tuple(held["classes"]), "bank_names": tuple(held["bank_names"])}
+        net = net if (scale := held.pop("scale")) == "unit" else Published(*_fields(net), scale)
+        bank, answers = arrays["bank"].astype(np.float32), arrays["answers"]
+        made = cls(net=net, weights=weights, bank=bank, framework=framework, **held)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{shown(path)} is damaged: its parts do not belong together ({error})") from None
+    _compare(made, answers, path)
     return made
 
 
+def _header(path: Path) -> dict[str, str]:  # of a file of ours
+    header = read_about(path)
+    if header.get("kind") != _KIND:
+        what = f"a {header['kind']!r}" if header.get("kind") else "weights alone, without classes and sizes"
+        raise ValueError(f"{shown(path)} holds no classifier, but {what}; cnncourse train makes one")
+    if header.get("format") != _FORMAT:
+        raise ValueError(
+            f"{shown(path)} is of format {header.get('format')}, and this cnncourse reads format {_FORMAT}: train again"
+        )
+    return header
+
+# %% ../nbs/api/classifier.ipynb #71bfb171
 def _compare(classifier: Classifier, answers: np.ndarray, path: Path):  # it says the same here as where it was saved
     _, here = _vectors_and_logits(classifier, _probe(classifier))
     off, room = float(np.abs(here - answers).max()), 1e-3 * max(1.0, float(np.abs(answers).max()))

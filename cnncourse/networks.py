@@ -293,7 +293,7 @@ def _keras_maps_and_gradients(model, x: np.ndarray, layer: str, targets: np.ndar
     import keras
     import tensorflow as tf
 
-    part = keras.Model(model.inputs, [_keras_outputs(model)[layer], model.outputs[0]])
+    part = keras.Model(model.inputs[0], [_keras_outputs(model)[layer], model.outputs[0]])
     with tf.GradientTape() as tape:
         maps, outputs = part(np.moveaxis(x, 1, -1), training=False)
         wanted = tf.reduce_sum(tf.gather(outputs, targets, axis=1, batch_dims=1))

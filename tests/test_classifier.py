@@ -356,6 +356,21 @@ def test_what_is_no_set_of_pictures_is_named(data, y, words):
         gathering.gather_pictures(data, y, size=8)
 
 
+def test_a_judge_of_watch_is_no_classifier(tmp_path):
+    from cnncourse.anomaly import Inspector
+
+    good = tmp_path / "good"
+    good.mkdir()
+    for n in range(6):
+        photograph("brick", (48, 48), n).save(good / f"{n}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # six are few for a threshold
+        judge = Inspector(size=48).fit(good)
+    judge.save(tmp_path / "parts.watch")
+    with pytest.raises(ValueError, match="holds no classifier, but a"):
+        Classifier.load(tmp_path / "parts.watch")
+
+
 def test_files_of_another_kind_are_refused_in_a_sentence(made, tmp_path):
     networks.save_weights(made.model, tmp_path / "weights.cnn")
     (tmp_path / "text.cnn").write_text("no classifier")
