@@ -239,7 +239,7 @@ def judged(
     levels = claim.by if set(needs) == set(claim.data) else None
     return verdicts.verdict(records, list(claim.arms), **how, levels=levels, needs=needs, family=family())
 
-# %% ../nbs/api/claims.ipynb #49b574c3
+# %% ../nbs/api/claims.ipynb #6bc77530
 def read_rows(
     path: str | Path,  # .parquet or .csv
 ) -> pd.DataFrame:  # with `COLUMNS`
@@ -383,7 +383,7 @@ def sentence(
     end = (found.low, found.high)
     return verdicts.in_words(found.effect, end, first, second, unit=claim.unit, margin=claim.margin)
 
-# %% ../nbs/api/claims.ipynb #067dc06e
+# %% ../nbs/api/claims.ipynb #eb6384f6
 def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, where it matters
     if found.word != "depends":
         return ""
@@ -398,7 +398,7 @@ def told(
     "A verdict in bold, on what it rests, and the sentence."
     if not found.decided:
         return "**Not decided yet**: the full run is not published."
-    kind = "computed" if claim.exact else f"{found.seeds} seeds; {', '.join(claim.data)}"
+    kind = "computed" if claim.exact else f"{found.seeds} seeds; {' · '.join(claim.data)}"
     alone = verdicts.decide(found.low, found.high, claim.aim, claim.margin).item()
     share = (
         f" Alone it would be {alone}; among {family()} claims that is not enough."
