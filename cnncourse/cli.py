@@ -881,7 +881,7 @@ def _published(claims, rows):  # put into benchmarks/claims/
     for claim in claims:
         _say(f"{claim.id}: {rows.publish(claim)}")
 
-# %% ../nbs/api/cli.ipynb #ea60721f
+# %% ../nbs/api/cli.ipynb #5ce27fc2
 _CLAIMS_HELP = {
     "seeds": "How many seeds, at least three for a verdict. Default: those of the published run.",
     "first": "The first seed: others than the published ones dispute a verdict.",
@@ -891,7 +891,13 @@ _CLAIMS_HELP = {
     "publish": "Put the rows of the full run into benchmarks/claims/, where they are committed.",
 }
 
-# %% ../nbs/api/cli.ipynb #4123da89
+
+def _tell_verdict(found, line: str):
+    _say(line)
+    if found.excluded:
+        _say(f"    {_count(len(found.excluded), 'run')} left out: {'; '.join(found.excluded[:3])}", style="yellow")
+
+# %% ../nbs/api/cli.ipynb #ea60721f
 @app.command()
 def claims(
     numbers: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Such as C3.2. Default: all.")] = None,
@@ -922,12 +928,6 @@ def claims(
         raise runs.UsageError(str(error)) from None
     if failed:
         raise typer.Exit(1)
-
-
-def _tell_verdict(found, line: str):
-    _say(line)
-    if found.excluded:
-        _say(f"    {_count(len(found.excluded), 'run')} left out: {'; '.join(found.excluded[:3])}", style="yellow")
 
 # %% ../nbs/api/cli.ipynb #7cf837b9
 def _described(name: str, input_size: int | None):  # a Network: of a name, or in a file
