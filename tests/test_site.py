@@ -245,7 +245,9 @@ def write_course(folder):
     (folder / "tinylib/tables.py").write_text(LIBRARY + PRIVATE)
     shutil.copytree(TOP / "assets", folder / "assets")
     config = (TOP / "_quarto.yml").read_text()
-    (folder / "_quarto.yml").write_text(config.replace("          - nbs/curriculum.ipynb\n", ""))
+    for page in ("curriculum", "claims"):
+        config = config.replace(f"          - nbs/{page}.ipynb\n", "")
+    (folder / "_quarto.yml").write_text(config)
     return folder
 
 
