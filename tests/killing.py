@@ -46,7 +46,7 @@ def write_course(folder: Path, endless: bool):
     shutil.copytree(COURSE / "assets", folder / "assets")
     (folder / "constraints.txt").write_text("numpy==2\n")
     config = (folder / "_quarto.yml").read_text()
-    for name in ("curriculum", "glossary"):
+    for name in ("curriculum", "claims", "glossary"):
         config = config.replace(f"          - nbs/{name}.ipynb\n", "")
     (folder / "_quarto.yml").write_text(config)
     names = ("01_scaling", "02_pooling") if endless else ("index", "01_scaling", "02_pooling")
