@@ -81,7 +81,7 @@ def ours(folder, out, where, **options):
 
 def child(way, folder, out, test):
     "One measurement, in this process: seconds without and with the imports, peak of memory, and what came out."
-    settings = {"four ways": {"test": 0}, "borrowed": {"test": 0, "arms": "borrowed"}}
+    settings = {"four ways": {"test": 0}, "borrowed": {"test": 0, "arms": "borrowed"}, "many": {"leaks": "join"}}
     make = rival if way == "rival" else partial(ours, **settings.get(way, {}))
     done, found = make(Path(folder), Path(out), None if test == "-" else Path(test))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
