@@ -218,7 +218,7 @@ def in_words(
         told = f"{size_in_words(effect, unit)}, 95 % interval {_shown(low, unit)} to {_shown(high, unit)}"
         small = margin is not None and -margin < low and high < margin
         end = f", and {_shown(margin, unit)}, which would matter, lies outside" if small else ""
-        return f"{first} against {second}: {told}, within its interval: no difference shown{end}."
+        return f"{first} against {second}: {told}: no difference shown{end}."
     ahead, behind = (first, second) if effect > 0 else (second, first)
     if not effect:
         return f"{first} and {second} are equal."
