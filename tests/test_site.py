@@ -634,7 +634,7 @@ def test_markup_that_checkers_reject_is_mended(tiny, builder, path):
 
 def test_styles_of_outputs_still_hold(tiny):
     head = text_of(built(tiny, "pandoc"), "nbs/scaling.html").split("</head>")[0]
-    assert head.index("site.css") < head.index(".dataframe thead th") and head.count(".cnn-player{") == 1
+    assert head.index("site.css") < head.index(".dataframe thead th") and head.count(".cnn-player{color-scheme") == 1
 
 
 @builders
