@@ -168,7 +168,7 @@ def many(root):
 def predict(root):
     if not (root / "many.cnn").exists():
         photographs(root / "few", 80)
-        measure("many", root / "few", root / "many.cnn")
+        measure("many", root / "few", root / "many.cnn")  # any classifier will do
     folder = root / "predicted"
     photographs(folder, 1000)
     cold = []
