@@ -27,6 +27,7 @@ import numpy as np
 
 RESULT = Path(__file__).parent / "results" / "own_pictures.json"
 SEEDS = range(5)
+COMMAND = Path(sys.executable).with_name("cnncourse")
 
 
 def rival(folder, out, test):
@@ -175,14 +176,14 @@ def predict(root):
     for _ in range(5):
         begun = time.perf_counter()
         subprocess.run(
-            [sys.executable, "-m", "cnncourse.cli", "predict", root / "many.cnn", folder / "cat" / "00000.jpg"],
+            [COMMAND, "predict", root / "many.cnn", folder / "cat" / "00000.jpg"],
             check=True,
             capture_output=True,
         )
         cold.append(time.perf_counter() - begun)
     begun = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "cnncourse.cli", "predict", root / "many.cnn", folder, "--csv", root / "found.csv"],
+        [COMMAND, "predict", root / "many.cnn", folder, "--csv", root / "found.csv"],
         check=True,
         capture_output=True,
     )
