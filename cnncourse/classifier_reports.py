@@ -20,6 +20,7 @@ from .files import write_whole
 from .pictures import PictureError, read_picture
 from .plots import confusion_matrix, training_curves
 from .reports import Part, figure, folded, gallery, heading, picture, report, table, text
+from .watch_tables import defused
 
 # %% ../nbs/api/classifier_reports.ipynb #8f043682
 def reliability(
@@ -205,10 +206,6 @@ def report_training(
     return report(f"A classifier of {', '.join(classifier.classes)}", parts, path)
 
 # %% ../nbs/api/classifier_reports.ipynb #c0730bd1
-def _defused(value: str) -> str:  # what a spreadsheet would take for a formula
-    return f"'{value}" if value[:1] in "=+-@\t\r" else value
-
-
 def write_predictions(
     predictions: Predictions,
     path: str | Path,  # of the table, CSV
@@ -220,10 +217,10 @@ def write_predictions(
     lines.writerow(["file", "label", "probability", "nearest class", "distance", "most like", *classes, "not read"])
     for row in predictions.rows:
         chances = [f"{row.probabilities[name]:.4f}" for name in classes]
-        start = [_defused(row.name), _defused(row.label), f"{row.probability:.4f}", _defused(row.nearest)]
-        lines.writerow([*start, f"{row.distance:.4f}", _defused(row.most_like), *chances, ""])
+        start = [defused(row.name), defused(row.label), f"{row.probability:.4f}", defused(row.nearest)]
+        lines.writerow([*start, f"{row.distance:.4f}", defused(row.most_like), *chances, ""])
     for name, why in predictions.unread:
-        lines.writerow([_defused(name), *[""] * (5 + len(classes)), _defused(why)])
+        lines.writerow([defused(name), *[""] * (5 + len(classes)), defused(why)])
     write_whole(path, b"\xef\xbb\xbf" + held.getvalue().encode("utf-8", "surrogateescape"))
     return Path(path)
 

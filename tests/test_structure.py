@@ -61,7 +61,7 @@ MAY_IMPORT = {
         *("arms", "augmentation", "files", "gathering", "networks", "pictures", "pretraining"),
         *("published_weights", "splits", "thresholds", "weights"),
     ),
-    "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports"),
+    "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports", "watch_tables"),
     "transfer": (
         "arms",
         "classifier",
