@@ -54,7 +54,8 @@ def test_every_example_is_in_one_part_and_every_class_on_every_side_where_it_can
     few = 2 * len(counts) + 1  # each class may give two of its examples to the small parts
     assert np.abs(held.sum(axis=0) - share * len(y)).max() <= few
     large = counts * share[share > 0].min() >= 1
-    assert np.abs(held - np.outer(counts, held.sum(axis=0) / len(y)))[large].max(initial=0) < 2.5
+    pushed = 2 * np.sum(~large)  # what the small ones got is made up for by the large ones
+    assert np.abs(held - np.outer(counts, held.sum(axis=0) / len(y)))[large].max(initial=0) < 2.5 + pushed
     again = quietly(y, *shares, seed=seed)
     assert all((a == b).all() for a, b in zip(parts, again, strict=True))
 
