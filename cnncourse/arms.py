@@ -108,13 +108,15 @@ def linear_weights(
     from sklearn.linear_model import LogisticRegression
 
     mean, std, known = features.mean(axis=0), features.std(axis=0), np.unique(y)
-    std = np.where(std > 1e-6 * (np.abs(mean) + 1e-6), std, 1)
+    std = np.where(std > 1e-6 * (np.abs(mean) + 1e-6), std, 1).astype(features.dtype)
     weights, bias = np.zeros((n_classes, features.shape[1])), np.full(n_classes, -20.0)
     if len(known) == 1:
         return weights.astype(np.float32), np.where(np.arange(n_classes) == known[0], 0, bias).astype(np.float32)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # close enough for a choice on validation
-        found = LogisticRegression(C=strength, max_iter=300).fit((features - mean) / std, y)
+        scaled = features - mean
+        scaled /= std
+        found = LogisticRegression(C=strength, max_iter=300).fit(scaled, y)
     rows, start = found.coef_, found.intercept_
     if len(known) == 2:  # one row tells two classes apart: half of it for each
         rows, start = np.concatenate([-rows, rows]) / 2, np.concatenate([-start, start]) / 2
@@ -167,7 +169,7 @@ def outputs(
     model,  # of PyTorch or Keras
     x: np.ndarray,  # pictures (n, 3, h, w), uint8
     scale: str = "unit",  # what the model expects, one of `SCALES`
-    batch_size: int = 128,  # pictures computed at once
+    batch_size: int = 64,  # pictures computed at once
 ) -> np.ndarray:  # (n, …)
     "What a model puts out for pictures that are held as bytes."
     batches = range(0, len(x), batch_size)
@@ -203,13 +205,15 @@ def _learnt_from(task: Contest) -> np.ndarray:  # by the final model: of several
     return task.folds[0][0] if len(task.folds) == 1 else task.used
 
 
-def _linear_arm(task: Contest, name: str, part: Network, weights: dict | None) -> Arm:
-    weights = networks.get_weights(_model(task, part)) if weights is None else weights
-    features = _features(task, part, weights)
+def _linear_arm(task: Contest, name: str, part: Network, weights: dict, features: np.ndarray) -> Arm:
     tries, logits = _linear_tries(task, features)
     best = int(np.argmin([row["loss"] for row in tries]))
     head = _head(task, features, tries[best]["rate"], _learnt_from(task))
     return Arm(name, _with_head(part, task.n_classes), weights | head, tries, logits[best], task.y[task.held_out])
+
+
+def _fixed_arm(task: Contest, name: str, part: Network, weights: dict) -> Arm:  # only its head learns
+    return _linear_arm(task, name, part, weights, _features(task, part, weights))
 
 # %% ../nbs/api/arms.ipynb #2d335fb8
 _LESS = 0.01  # nats: a validation loss that falls by less has not fallen
@@ -306,7 +310,8 @@ def _clearly_less(one: Arm, other: Arm) -> bool:  # the loss of one, by more tha
 def _borrowed_arm(task: Contest) -> Arm:
     "The borrowed features as they are; or fine-tuned from there, where that is clearly better on validation."
     part, weights = _borrowed(task), task.backbone[1]
-    frozen, features = _linear_arm(task, "borrowed", part, weights), _features(task, part, weights)
+    features = _features(task, part, weights)
+    frozen = _linear_arm(task, "borrowed", part, weights, features)
     strength = frozen.best["rate"]
     learns = [learn for learn, _ in task.folds] + [_learnt_from(task)]
     starts = [weights | _head(task, features, strength, learn) for learn in learns]
@@ -328,9 +333,9 @@ def train_arm(
     "One of the four ways, with its rate chosen on validation, and calibrated there."
     started, part = time.monotonic(), task.x.shape[1:]
     if name == "pixels":
-        arm = _linear_arm(task, name, _pixels(part), {})
+        arm = _fixed_arm(task, name, _pixels(part), {})
     elif name == "untrained":
-        arm = _linear_arm(task, name, _borrowed(task), None)
+        arm = _fixed_arm(task, name, _borrowed(task), networks.get_weights(_model(task, _borrowed(task))))
     elif name in ARMS:
         arm = (_own_arm if name == "own" else _borrowed_arm)(task)
     else:

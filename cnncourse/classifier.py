@@ -225,8 +225,8 @@ def _vectors_and_logits(
     last = classifier.net[classifier.net.outputs[0]]
     before, scale = last.inputs[0], _scale_of(classifier.net)
     vectors, logits = [], []
-    for start in range(0, len(x), 128):
-        asked = _floats(x[start : start + 128], scale)
+    for start in range(0, len(x), 64):
+        asked = _floats(x[start : start + 64], scale)
         found = networks.activations(classifier.model, asked, [before, last.name])
         vectors.append(found[before].reshape(len(asked), -1))
         logits.append(found[last.name])

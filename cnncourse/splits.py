@@ -288,8 +288,15 @@ def _pooled(x, by):
     return x.reshape(n, c, h // by, by, w // by, by).mean(axis=(3, 5)).reshape(n, -1)
 
 
-def _looks(small):
-    "Bits, marks, mean and contrast of small pictures."
+def _looks(as_array, pictures, at_once=256):
+    "Bits, marks, mean and contrast of pictures, some at a time: as floats all of them would be large."
+    starts = range(0, len(pictures), at_once)
+    parts = [_looks_of(_small(as_array(pictures[start : start + at_once]))) for start in starts]
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _looks_of(small):
+    "The same of pictures that are small already."
     mean = small.mean(axis=(2, 3))
     centred = small - mean[:, :, None, None]
     marks = np.concatenate([_pooled(centred[:, :1], 2) / 16, _pooled(centred[:, 1:], 4) * (1.5 / 8)], axis=1)
@@ -321,18 +328,17 @@ def _traces(pictures):
     if len(pictures) and all(map(_is_file, pictures)):
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
             sums, small, sides = zip(*pool.map(_read_small, pictures), strict=True)
-        small, read = _small(np.stack(small)), lambda i: read_picture(pictures[i], gray=False)
+        looks, read = _looks(np.stack, small), lambda i: read_picture(pictures[i], gray=False)
         sums, pixels = np.array(sums, np.uint64), np.zeros(len(pictures), np.uint64)
     elif all(isinstance(x, np.ndarray) and x.ndim == 3 for x in pictures):
         one = isinstance(pictures, np.ndarray)
-        small = _small(pictures) if one else np.concatenate([_small(x[None]) for x in pictures])
+        looks = _looks(np.asarray, pictures) if one else _looks(np.stack, pictures, at_once=1)
         sides, read = [min(x.shape[1:]) for x in pictures], pictures.__getitem__
         sums, pixels = np.zeros(len(pictures), np.uint64), np.array([_pixel_sum(x) for x in pictures], np.uint64)
     else:
         raise ValueError("pictures should be an array (n, c, h, w), or a list of files, or of arrays (c, h, w).")
-    bits, marks, mean, contrast = _looks(small)
-    clear = (np.array(sides) >= _LEAST) & (contrast >= _FLAT)
-    return _Traces(bits, marks, mean, contrast, clear, sums, pixels, read)
+    clear = (np.array(sides) >= _LEAST) & (looks[3] >= _FLAT)
+    return _Traces(*looks, clear, sums, pixels, read)
 
 # %% ../nbs/api/splits.ipynb #92f80dec
 def _known(traces, places):

@@ -577,7 +577,7 @@ def predict(
     model,  # PyTorch or Keras network
     x,  # (n, c, h, w)
     *,
-    batch_size: int = 256,  # examples computed at once
+    batch_size: int = 64,  # examples computed at once
 ) -> np.ndarray:  # (n, …), channels first
     "The outputs of the network for `x`, in inference mode."
     return _all_outputs([outputs for outputs, _, _ in _predict(model, _open(x), batch_size)])
@@ -722,7 +722,7 @@ def evaluate(
     y=None,  # targets
     *,
     loss=None,  # as for `fit`
-    batch_size: int = 256,  # examples computed at once
+    batch_size: int = 64,  # examples computed at once
 ) -> dict[str, float]:  # "loss"; with labels also "accuracy", the share that is right
     "The loss and the accuracy of the network on `x`, in inference mode."
     _loss_name(loss)
