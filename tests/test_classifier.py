@@ -87,6 +87,17 @@ def test_a_folder_as_from_a_phone_becomes_a_file_that_predicts_alike_in_both_fra
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+def test_keras_trains_too_and_pytorch_says_the_same_of_its_file(tmp_path):
+    x = np.stack([np.asarray(photograph(name, (32, 32), n)) for name in ("brick", "grass") for n in range(10)])
+    x, y = np.moveaxis(x, -1, 1), np.repeat([0, 1], 10)
+    made = Classifier.fit(x, y, framework="keras", arms=("pixels", "own"), validation=0.4, test=0.2, leaks="allow")
+    assert made.framework == "keras"
+    assert made.arms["own"].curves[-1]["loss"] < made.arms["own"].curves[0]["loss"]
+    there = Classifier.load(made.save(tmp_path / "own.cnn"))
+    one, other = ([list(row.probabilities.values()) for row in c.predict(x).rows] for c in (made, there))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_the_file_is_read_in_a_process_of_its_own_and_holds_no_code(phone, made, tmp_path):
     path = made.save(tmp_path / "own.cnn")
     assert b"pickle" not in path.read_bytes()[:200_000]
