@@ -7,7 +7,6 @@ __all__ = ['STRENGTHS', 'ARMS', 'Contest', 'Arm', 'linear_weights', 'outputs', '
 
 # %% ../nbs/api/arms.ipynb #9e670eca
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
@@ -93,6 +92,26 @@ def _measured(logits: np.ndarray, y: np.ndarray) -> dict:  # loss in nats, and a
     right = logits.argmax(axis=1) == y
     return {"loss": float(-log_softmax(logits, axis=1)[np.arange(len(y)), y].mean()), "accuracy": float(right.mean())}
 
+# %% ../nbs/api/arms.ipynb #8b75e694
+def _regression(x: np.ndarray, label: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    "Weights (classes, d) and biases of the smallest cross-entropy, with a penalty on the squares of the weights."
+    from scipy.optimize import minimize  # scikit-learn says the same, and its import takes 130 MB
+
+    target = np.eye(label.max() + 1, dtype=x.dtype)[label]
+    k, (n, d) = target.shape[1], x.shape
+    penalty = (2 if k == 2 else 1) / (strength * n)  # two rows share what one would do
+
+    def loss_and_gradient(flat):
+        w, b = flat[: k * d].reshape(k, d), flat[k * d :]
+        chances = log_softmax(x @ w.T.astype(x.dtype) + b.astype(x.dtype), axis=1)
+        off = (np.exp(chances) - target) / n
+        loss = -float((chances * target).sum(dtype=float)) / n + penalty / 2 * float((w * w).sum())
+        return loss, np.concatenate([(off.T @ x + penalty * w).ravel(), off.sum(axis=0)]).astype(float)
+
+    settings = {"maxiter": 300, "gtol": 1e-4, "ftol": 64 * np.finfo(float).eps}
+    found = minimize(loss_and_gradient, np.zeros(k * (d + 1)), method="L-BFGS-B", jac=True, options=settings).x
+    return found[: k * d].reshape(k, d), found[k * d :]
+
 # %% ../nbs/api/arms.ipynb #ef72299f
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # inverse penalties on large weights that are tried
 
@@ -104,22 +123,14 @@ def linear_weights(
     strength: float,  # the inverse of the penalty on large weights
 ) -> tuple[np.ndarray, np.ndarray]:  # weights (classes, d) and biases (classes,), float32
     "Standardise, then logistic regression: as one dense layer."
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    mean, std, known = features.mean(axis=0), features.std(axis=0), np.unique(y)
+    mean, std, (known, label) = features.mean(axis=0), features.std(axis=0), np.unique(y, return_inverse=True)
     std = np.where(std > 1e-6 * (np.abs(mean) + 1e-6), std, 1).astype(features.dtype)
     weights, bias = np.zeros((n_classes, features.shape[1])), np.full(n_classes, -20.0)
     if len(known) == 1:
         return weights.astype(np.float32), np.where(np.arange(n_classes) == known[0], 0, bias).astype(np.float32)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # close enough for a choice on validation
-        scaled = features - mean
-        scaled /= std
-        found = LogisticRegression(C=strength, max_iter=300).fit(scaled, y)
-    rows, start = found.coef_, found.intercept_
-    if len(known) == 2:  # one row tells two classes apart: half of it for each
-        rows, start = np.concatenate([-rows, rows]) / 2, np.concatenate([-start, start]) / 2
+    scaled = features - mean
+    scaled /= std
+    rows, start = _regression(scaled, label, strength)
     weights[known], bias[known] = rows / std, start - rows / std @ mean
     return weights.astype(np.float32), bias.astype(np.float32)
 

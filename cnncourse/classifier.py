@@ -317,12 +317,15 @@ def _folds(parts: splits.Parts, y: np.ndarray, groups, seed: int) -> list[tuple[
     fewest = np.bincount(y[used])[np.unique(y[used])].min()
     if len(used) >= _MANY or fewest < 2:
         return [(parts.train, parts.validation)]
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    folds = kind(min(3, int(fewest)), shuffle=True, random_state=seed)
-    together = None if groups is None else np.asarray(groups)[used]
-    return [(used[learn], used[out]) for learn, out in folds.split(used, y[used], together)]
+    shares = (1 / 3, 1 / 3, 1 / 3) if fewest > 2 else (0.5, 0, 0.5)
+    together = None if groups is None else [groups[i] for i in used]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it speaks of a test part, and these are folds
+            held = splits.divide(y[used], *shares, groups=together, seed=seed)
+    except ValueError:  # too few groups to hold each out once
+        return [(parts.train, parts.validation)]
+    return [(used[np.setdiff1d(np.arange(len(used)), out)], used[out]) for out in held if len(out)]
 
 
 _MANY = 300  # pictures to learn from, from which one validation part is enough
