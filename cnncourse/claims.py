@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'SMALL_SEEDS', 'COLUMNS', 'ClaimError', 'Claim', 'one_of', 'family', 'definition_hash', 'made_with',
            'run_once', 'plan', 'pending', 'judged', 'read_rows', 'Rows', 'registry', 'changed', 'published_verdict',
-           'published_rows', 'decided', 'small_run', 'sentence', 'told', 'card', 'design', 'designs']
+           'published_rows', 'decided', 'small_run', 'sentence', 'told', 'card', 'design', 'designs', 'measured']
 
 # %% ../nbs/api/claims.ipynb #155db228
 import difflib
@@ -442,3 +442,19 @@ def designs(
         raise ClaimError(f"Week {week} has no claim that is defined. Expected one of the weeks 1 to 8, as a number.")
     told_each = "\n\n".join(map(design, of_week))
     return f"<details><summary>How each was put to the test</summary>\n\n{told_each}\n\n</details>"
+
+# %% ../nbs/api/claims.ipynb #03b3e7bb
+def measured(
+    claim: Claim,
+    data: str,  # one of its data sets
+    seeds: Sequence[int],  # that are run here, where nothing is published
+) -> dict[str, list[float]]:  # by arm; the same seeds in each
+    "What all arms of a claim gave on a data set, seed by seed."
+    if data not in claim.data:
+        raise ClaimError(f"{claim.id} is not tested on {data!r}. Expected one of: {'; '.join(claim.data)}.")
+    rows = _counting(claim, published_rows())
+    if not len(rows):
+        rows = pd.DataFrame([run_once(claim, arm, number, data) for number in seeds for arm in claim.arms])
+    rows = rows[rows["data"] == data]
+    table = rows.pivot(index="seed", columns="arm", values="value").dropna()  # a seed without a failed run
+    return {arm: table[arm].tolist() for arm in claim.arms}
