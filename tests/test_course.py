@@ -164,3 +164,9 @@ def test_the_table_of_all_claims_narrows_to_a_week_and_a_verdict(browser, site):
         counted += len(left)
     assert counted == everything
     page.close()
+
+
+def test_the_page_of_claims_shows_the_figure_of_all_effects(site):
+    text = (site / "nbs/claims.html").read_text(encoding="utf-8")
+    section = text.partition('<h2 id="all-effects"')[2].partition("<h2")[0]
+    assert "<img" in section or "<svg" in section
