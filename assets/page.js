@@ -301,6 +301,32 @@ for (const code of document.querySelectorAll("div.sourceCode")) {
   code.append(button);
 }
 
+// The table of all claims, by week and by verdict.
+const claims = [...document.querySelectorAll("main table")].find((table) => table.tHead?.rows[0].cells[0].textContent.trim() === "Claim");
+if (claims) {
+  const rows = [...claims.tBodies[0].rows], form = document.createElement("form"), shown = document.createElement("output");
+  const parts = {
+    Week: (row) => row.cells[0].textContent.trim().slice(1).split(".")[0],
+    Verdict: (row) => row.cells[3].querySelector("strong")?.textContent ?? "Not decided yet",
+  };
+  const choose = () => {
+    for (const row of rows) row.hidden = Object.entries(parts).some(([name, of]) => form.elements[name].value && form.elements[name].value !== of(row));
+    shown.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
+  };
+  for (const [name, of] of Object.entries(parts)) {
+    const label = Object.assign(document.createElement("label"), { textContent: `${name} ` });
+    const field = Object.assign(document.createElement("select"), { name });
+    field.append(new Option("all", ""), ...[...new Set(rows.map(of))].map((value) => new Option(value, value)));
+    label.append(field);
+    form.append(label);
+  }
+  form.className = "choose";
+  form.append(shown);
+  form.addEventListener("change", choose);
+  choose();
+  claims.before(form);
+}
+
 // What scrolls sideways must be within reach of the keyboard, and what does not scroll need not be.
 const scrollers = document.querySelectorAll('main :is(pre, .cell-output-display, .table-box, p:has(> math[display="block"]))');
 const reach = () => {

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WAYS', 'SMALL_SEEDS', 'COLUMNS', 'ClaimError', 'Claim', 'one_of', 'family', 'definition_hash', 'made_with',
            'run_once', 'plan', 'pending', 'judged', 'read_rows', 'Rows', 'registry', 'changed', 'published_verdict',
-           'published_rows', 'decided', 'small_run', 'sentence', 'told', 'card']
+           'published_rows', 'decided', 'small_run', 'sentence', 'told', 'card', 'design', 'designs', 'measured']
 
 # %% ../nbs/api/claims.ipynb #155db228
 import difflib
@@ -421,3 +421,40 @@ def card(
     brief = verdicts.in_brief(here.effect, (here.low, here.high), *list(claim.arms)[:2], unit=claim.unit)
     small = "" if claim.exact else f" A small run here, {here.seeds} seeds: {brief}."
     return told(claim, there) + small
+
+# %% ../nbs/api/claims.ipynb #e077f26d
+def design(claim: Claim) -> str:  # Markdown
+    "What is run to decide a claim, made of its own fields."
+    first, second, *others = [f"{name} ({about})" for name, about in claim.arms.items()]
+    beside = f", with {', '.join(others)} beside them" if others else ""
+    how = "computed" if claim.exact else f"{claim.seeds} seeds; {claim.differs or f'equal {claim.budget_of}'}"
+    factor = f"; factor named in advance: {claim.factor}" if claim.factor else ""
+    what = f"{first} against {second}{beside}; on {' · '.join(claim.data)}; {how}{factor}"
+    return f"**{claim.id}.** {what[0].upper()}{what[1:]}. True if {claim.tested}"
+
+
+def designs(
+    week: int,  # for example 3
+) -> str:  # Markdown that folds
+    "How the claims of a week are put to the test."
+    of_week = [claim for number, claim in registry().items() if number.startswith(f"C{week}.")]
+    if not of_week:
+        raise ClaimError(f"Week {week} has no claim that is defined. Expected one of the weeks 1 to 8, as a number.")
+    told_each = "\n\n".join(map(design, of_week))
+    return f"<details><summary>How each was put to the test</summary>\n\n{told_each}\n\n</details>"
+
+# %% ../nbs/api/claims.ipynb #03b3e7bb
+def measured(
+    claim: Claim,
+    data: str,  # one of its data sets
+    seeds: Sequence[int],  # that are run here, where nothing is published
+) -> dict[str, list[float]]:  # by arm; the same seeds in each
+    "What all arms of a claim gave on a data set, seed by seed."
+    if data not in claim.data:
+        raise ClaimError(f"{claim.id} is not tested on {data!r}. Expected one of: {'; '.join(claim.data)}.")
+    rows = _counting(claim, published_rows())
+    if not len(rows):
+        rows = pd.DataFrame([run_once(claim, arm, number, data) for number in seeds for arm in claim.arms])
+    rows = rows[rows["data"] == data]
+    table = rows.pivot(index="seed", columns="arm", values="value").dropna()  # a seed without a failed run
+    return {arm: table[arm].tolist() for arm in claim.arms}

@@ -134,6 +134,32 @@ def test_every_verdict_stands_on_a_page_of_its_own_and_in_its_lesson():
         assert any(f'card("{number}"' in "".join(cell["source"]) for cell in cells), number
 
 
+@pytest.mark.parametrize("number", REGISTRY)
+def test_what_a_page_says_was_run_is_what_the_definition_runs(number):
+    claim = REGISTRY[number]
+    said = claims.design(claim).casefold()
+    for part in (*claim.arms, *claim.arms.values(), *claim.data, claim.tested, claim.factor, claim.differs):
+        assert part.casefold() in said, part
+    assert (f"{claim.seeds} seeds" in said) == (not claim.exact)
+    assert claims.design(claim) in claims.designs(int(number[1:].split(".")[0]))
+
+
+@pytest.mark.parametrize("week", [0, 14, -1, 33])
+def test_a_week_without_claims_is_named(week):
+    with pytest.raises(ClaimError, match=f"Week {week} has no claim"):
+        claims.designs(week)
+
+
+@pytest.mark.parametrize("number", sorted(set(PUBLISHED["claim"])))
+def test_the_arms_of_a_table_have_the_same_seeds_and_the_published_values(number):
+    claim = REGISTRY[number]
+    found = claims.measured(claim, claim.data[-1], [])
+    assert list(found) == list(claim.arms)
+    assert {len(values) for values in found.values()} == {1 if claim.exact else claim.seeds}
+    with pytest.raises(ClaimError, match="is not tested on 'nothing'"):
+        claims.measured(claim, "nothing", [0])
+
+
 @pytest.mark.parametrize("number", ["C3.5", "C3.6"])
 def test_a_claim_that_is_run_again_gives_the_same_numbers(number):
     claim = REGISTRY[number]

@@ -140,3 +140,33 @@ def test_the_site_wants_executed_notebooks(course):
     done = cnncourse("site", cwd=course)
     assert done.returncode == 1
     assert "First: cnncourse run" in done.stderr
+
+
+@needs_browser
+def test_the_table_of_all_claims_narrows_to_a_week_and_a_verdict(browser, site):
+    page = browser.new_page()
+    page.goto((site / "nbs/claims.html").as_uri())
+    form = page.locator("form.choose")
+    rows = form.locator("xpath=following::table[1]").locator("tbody tr")
+    everything = rows.count()
+    for week in form.locator("select[name=Week] option").all_inner_texts()[1:]:
+        form.locator("select[name=Week]").select_option(week)
+        left = [row.locator("td").first.inner_text() for row in rows.all() if row.is_visible()]
+        assert left and all(number.startswith(f"C{week}.") for number in left)
+    form.locator("select[name=Week]").select_option("")
+    counted = 0
+    for verdict in form.locator("select[name=Verdict] option").all_inner_texts()[1:]:
+        form.locator("select[name=Verdict]").select_option(verdict)
+        left = [row.locator("td").last.inner_text() for row in rows.all() if row.is_visible()]
+        assert form.locator("output").inner_text() == f"{len(left)} of {everything} claims"
+        undecided = ("Not decided yet", "not decided yet", "")
+        assert all(text.startswith(undecided if verdict == "Not decided yet" else verdict) for text in left)
+        counted += len(left)
+    assert counted == everything
+    page.close()
+
+
+def test_the_page_of_claims_shows_the_figure_of_all_effects(site):
+    text = (site / "nbs/claims.html").read_text(encoding="utf-8")
+    section = text.partition('<h2 id="all-effects"')[2].partition("<h2")[0]
+    assert "<img" in section or "<svg" in section

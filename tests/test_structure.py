@@ -90,6 +90,10 @@ MAY_IMPORT = {
     "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
     "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
     "convolution_claims": ("claims", "datasets", "layers", "pooling_claims", "trials"),
+    "transfer_claims": (
+        *("arms", "claims", "datasets", "freezing", "networks", "pretraining"),
+        *("published_weights", "training", "transfer", "trials"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
