@@ -90,6 +90,8 @@ MAY_IMPORT = {
     "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
     "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
     "convolution_claims": ("claims", "datasets", "layers", "pooling_claims", "trials"),
+    "architectures_claims": ("architectures", "claims", "layers", "networks", "torch_models", "training", "trials"),
+    "augmentation_claims": ("augmentation", "claims", "layers", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
