@@ -94,6 +94,8 @@ MAY_IMPORT = {
         *("arms", "claims", "datasets", "freezing", "networks", "pretraining"),
         *("published_weights", "training", "transfer", "trials"),
     ),
+    "architectures_claims": ("architectures", "claims", "layers", "networks", "torch_models", "training", "trials"),
+    "augmentation_claims": ("augmentation", "claims", "layers", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
