@@ -181,6 +181,9 @@ def unet(
     shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
     width: int = 8,  # maps at full size; twice as many at each halving
     depth: int = 3,  # how often the maps are halved
+    *,
+    skips: bool = True,  # False: the same network, all passes the middle
+    bottleneck: int | None = None,  # maps that the middle is narrowed to
 ) -> Network:
     "Down by max pooling, up by doubling, with a skip between maps of equal size."
     _check_depth(shape, depth)
@@ -192,11 +195,10 @@ def unet(
             (f"pool{i}", MaxPool(2)),
         ]
     nodes += [("middle", Conv(width * 2**depth, 3, padding=1)), ("middle_relu", relu)]
+    nodes += [("narrow", Conv(bottleneck, 1))] if bottleneck else []
     for i in reversed(range(depth)):
-        nodes += [
-            (f"double{i}", Upsample(2)),
-            (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu")),
-        ]
+        join = (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu"))
+        nodes += [(f"double{i}", Upsample(2)), *([join] if skips else [])]
         nodes += [(f"up{i}", Conv(width * 2**i, 3, padding=1)), (f"up{i}_relu", relu)]
     return Network(
         "UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))]

@@ -90,6 +90,9 @@ MAY_IMPORT = {
     "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
     "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
     "convolution_claims": ("claims", "datasets", "layers", "pooling_claims", "trials"),
+    "anomaly_claims": (
+        *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
