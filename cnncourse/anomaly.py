@@ -54,6 +54,9 @@ from cnncourse.redrawing import (
 from .scaling import Standardizer
 from cnncourse.scorers import (
     FeatureDistance,
+    FeatureForest,
+    PaDiM,
+    PatchCore,
     Scorer,
     _resized,
     check_pictures,
@@ -248,7 +251,7 @@ def candidates(
     epochs: int = 15,  # of every network
     seed: int = 0,  # of everything random
 ) -> dict[str, Scorer]:  # by name, not yet fitted
-    "What the open task compares: autoencoders, U-Nets and feature distance."
+    "What the open task compares: those that redraw, and those that compare features."
     redraw = partial(Reconstruction, epochs=epochs, seed=seed)
     narrow = partial(conv_autoencoder, bottleneck=2)
     return {
@@ -265,6 +268,9 @@ def candidates(
         "U-Net, hidden squares, features": redraw(
             unet, corrupt=hide_cells, error="features"
         ),
+        "isolation forest": FeatureForest(seed=seed),
+        "PaDiM": PaDiM(),
+        "PatchCore": PatchCore(seed=seed),
         "feature distance": FeatureDistance(seed=seed),
     }
 
