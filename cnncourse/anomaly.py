@@ -54,6 +54,9 @@ from cnncourse.redrawing import (
 from .scaling import Standardizer
 from cnncourse.scorers import (
     FeatureDistance,
+    FeatureForest,
+    PaDiM,
+    PatchCore,
     Scorer,
     _resized,
     check_pictures,
@@ -181,6 +184,9 @@ def unet(
     shape: tuple[int, int, int],  # (c, h, w), h and w multiples of 2^depth
     width: int = 8,  # maps at full size; twice as many at each halving
     depth: int = 3,  # how often the maps are halved
+    *,
+    skips: bool = True,  # False: the same network, all passes the middle
+    bottleneck: int | None = None,  # maps that the middle is narrowed to
 ) -> Network:
     "Down by max pooling, up by doubling, with a skip between maps of equal size."
     _check_depth(shape, depth)
@@ -192,11 +198,10 @@ def unet(
             (f"pool{i}", MaxPool(2)),
         ]
     nodes += [("middle", Conv(width * 2**depth, 3, padding=1)), ("middle_relu", relu)]
+    nodes += [("narrow", Conv(bottleneck, 1))] if bottleneck else []
     for i in reversed(range(depth)):
-        nodes += [
-            (f"double{i}", Upsample(2)),
-            (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu")),
-        ]
+        join = (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu"))
+        nodes += [(f"double{i}", Upsample(2)), *([join] if skips else [])]
         nodes += [(f"up{i}", Conv(width * 2**i, 3, padding=1)), (f"up{i}_relu", relu)]
     return Network(
         "UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))]
@@ -246,7 +251,7 @@ def candidates(
     epochs: int = 15,  # of every network
     seed: int = 0,  # of everything random
 ) -> dict[str, Scorer]:  # by name, not yet fitted
-    "What the open task compares: autoencoders, U-Nets and feature distance."
+    "What the open task compares: those that redraw, and those that compare features."
     redraw = partial(Reconstruction, epochs=epochs, seed=seed)
     narrow = partial(conv_autoencoder, bottleneck=2)
     return {
@@ -263,6 +268,9 @@ def candidates(
         "U-Net, hidden squares, features": redraw(
             unet, corrupt=hide_cells, error="features"
         ),
+        "isolation forest": FeatureForest(seed=seed),
+        "PaDiM": PaDiM(),
+        "PatchCore": PatchCore(seed=seed),
         "feature distance": FeatureDistance(seed=seed),
     }
 

@@ -612,7 +612,7 @@ def _tell_watched(found):  # an `anomaly.Watched`: what somebody who checks part
         _say(f"    {score:7.3f}  {_printable(name)}")
     if len(found.flagged) > 10:
         _say(f"    and {len(found.flagged) - 10} more")
-    _say(f"Good pictures: {found.alarms}. So expect about {found.alarms.rate:.1%} false alarms.")
+    _say(f"Good pictures: {found.alarms}. So expect up to {found.alarms.to_come:.1%} false alarms.")
     for name, why in found.broken.items():
         _say(f"Not read: {_printable(name)}: {_printable(why)}", style="yellow")
     if found.recall is not None:

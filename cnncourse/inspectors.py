@@ -102,7 +102,8 @@ class _Views(FeatureDistance):
 def _views(shape, seed):
     "A new scorer for pictures of a size (height, width)."
     stride = 2 if max(shape) <= 64 else 4
-    features = [partial(function, stride=stride) for function in (texture_features, line_features, detail_features)]
+    lines = partial(line_features, width=1.0)  # what the recorded smallest defects were measured with
+    features = [partial(function, stride=stride) for function in (texture_features, lines, detail_features)]
     return _Views(features, bank=5000, seed=seed)
 
 

@@ -77,6 +77,11 @@ class _Share:
 class FalseAlarms(_Share):
     "How often normal pictures exceed a threshold."
 
+    @property
+    def to_come(self) -> float:
+        "The largest share to expect of new ones, where the threshold was chosen on these scores: never below 1 in n + 1."
+        return (self.count + 1) / (self.n + 1)
+
     def __str__(self):
         return self._said(f"normal {'score' if self.n == 1 else 'scores'} above it")
 
@@ -147,10 +152,11 @@ def _tail(scores, *, q, tail, **_):
     start = np.quantile(scores, 1 - tail)
     beyond = scores[scores > start] - start
     share = len(beyond) / len(scores)
+    least = scores.max() if len(scores) * (1 - q) < 1 else -np.inf  # fewer than one in n: past all that was seen
     if 1 - q >= share or len(beyond) < 2 or np.ptp(beyond) == 0:
-        return np.quantile(scores, q)  # there is no tail to fit
+        return max(least, np.quantile(scores, q))  # there is no tail to fit
     shape, scale = _pareto(beyond)
-    return start + stats.genpareto.ppf(1 - (1 - q) / share, shape, scale=scale)
+    return max(least, start + stats.genpareto.ppf(1 - (1 - q) / share, shape, scale=scale))
 
 # %% ../nbs/api/thresholds.ipynb #d1ce2c1d
 def cuts(
@@ -189,8 +195,8 @@ _FEW = 30  # normal scores below which a threshold comes with a warning
 
 
 def _needed(method, *, q=0.99, tail=0.1, **_):
-    "How many normal scores a rule needs: for the tail ten to fit to, and as many as one false alarm is expected in."
-    return max(_FEW, math.ceil(round(max(10 / tail, 1 / (1 - q)), 6))) if method == "tail" else _FEW
+    "How many normal scores a rule needs: for the tail thirty to fit to, and as many as one false alarm is expected in."
+    return max(_FEW, math.ceil(round(max(_FEW / tail, 1 / (1 - q)), 6))) if method == "tail" else _FEW
 
 # %% ../nbs/api/thresholds.ipynb #3989869f
 def _best_cut(scores, labels, method, costs):

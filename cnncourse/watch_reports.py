@@ -41,11 +41,11 @@ def threshold_words(
 ) -> str:
     "What the threshold is, how many false alarms to expect, and what cannot be known."
     alarms, n = inspector.alarms_, len(inspector.good_scores_)
-    low, middle, high = (f"{1000 * share:.0f}" for share in (alarms.low, alarms.rate, alarms.high))
+    low, most, high = (f"{1000 * share:.0f}" for share in (alarms.low, alarms.to_come, alarms.high))
     return (
         f"A picture is flagged when its score is above {inspector.threshold_:.4g}. This threshold {_rule(inspector)}. "
         f"Each good picture was scored by a judge that had learnt from the others only: {alarms.count} of {n} are above it.\n\n"
-        f"Of 1,000 new good pictures, expect about {middle} false alarms; with {alarms.confidence:.0%} confidence {low} to {high}. "
+        f"The threshold was chosen on these scores: of 1,000 new good pictures, expect up to {most} false alarms; with {alarms.confidence:.0%} confidence {low} to {high}. "
         f"With {n} good pictures, a rate of false alarms below 1 in {n + 1} cannot be told: for that, learn from more.\n\n"
         "The percentile of a picture is the part of the good pictures, of 100, whose score is no higher."
     )

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage, stats
 from sklearn.metrics import f1_score, roc_curve
 
-from cnncourse import anomaly, datasets
+from cnncourse import anomaly, datasets, scorers
 
 SOME = settings(max_examples=200, deadline=None, derandomize=True)
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
@@ -153,7 +153,7 @@ def test_the_tail_of_few_or_tied_scores_is_a_number_not_far_above_them(seed, n, 
 
 
 @pytest.mark.parametrize(
-    ("q", "tail", "needed"), [(0.9, 0.1, 100), (0.99, 0.1, 100), (0.999, 0.1, 1000), (0.99, 0.02, 500)]
+    ("q", "tail", "needed"), [(0.9, 0.1, 300), (0.99, 0.1, 300), (0.999, 0.1, 1000), (0.99, 0.02, 1500)]
 )
 def test_the_tail_rule_says_how_many_scores_it_needs(q, tail, needed):
     scores = np.random.default_rng(0).exponential(size=needed)
@@ -688,3 +688,76 @@ def test_the_command_says_a_mistake_in_one_sentence(belt):
     done = cnncourse("watch", "new", "--q", "2", cwd=belt)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip() == "there is no folder new/good."
+
+
+@SOME
+@given(st.integers(0, 2**32 - 1), st.integers(2, 400), st.floats(0.9, 0.99999), st.floats(0.02, 0.5))
+def test_the_tail_rule_is_never_below_a_score_that_it_promises_to_look_past(seed, n, q, tail):
+    rng = np.random.default_rng(seed)
+    for scores in (rng.normal(size=n), rng.gamma(2, size=n), rng.integers(0, 4, n) * 1.0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = anomaly.fit_threshold(scores, "tail", q=q, tail=tail)
+        if n * (1 - q) < 1:
+            assert found >= scores.max()
+
+
+@pytest.mark.parametrize(("n", "method", "q"), [(30, "percentile", 0.99), (50, "tail", 0.999), (80, "percentile", 0.9)])
+def test_the_share_to_come_is_not_below_the_true_one(n, method, q):
+    rng, true, told = np.random.default_rng(0), [], []
+    for scores in rng.exponential(size=(400, n)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            limit = anomaly.fit_threshold(scores, method, q=q)
+        true.append(np.exp(-limit))
+        told.append(anomaly.false_alarms(scores, limit).to_come)
+    assert np.mean(true) < np.mean(told) * 1.05
+    assert min(told) >= 1 / (n + 1)
+
+
+SCORERS = (
+    anomaly.FeatureDistance,
+    scorers.PaDiM,
+    partial(scorers.PaDiM, places=True),
+    scorers.PatchCore,
+    scorers.FeatureForest,
+)
+
+
+@pytest.mark.parametrize("make", SCORERS)
+def test_scorers_of_features_find_a_square_and_have_one_interface(make):
+    rng = np.random.default_rng(0)
+    normal = np.float32(ndimage.gaussian_filter(rng.random((24, 1, 32, 40)), (0, 0, 1, 1)))
+    strange = normal[:6].copy()
+    strange[:, :, 8:20, 8:20] = 0.9
+    scorer = make().fit(normal[8:])
+    assert scorer.score_map(strange).shape == (6, 32, 40)
+    assert scorer.score(strange).min() > scorer.score(normal[:8]).max()
+    assert np.array_equal(scorer.score(strange), make().fit(normal[8:]).score(strange))
+    inside = scorer.score_map(strange)[:, 10:18, 10:18].mean()
+    assert inside > scorer.score_map(strange)[:, 26:, 26:].mean()
+    with pytest.raises(ValueError, match="call fit with normal pictures first"):
+        make().score(strange)
+    with pytest.raises(ValueError, match=r"must have shape \(n, 1, 32, 40\)"):
+        scorer.score(strange[:, :, 1:])
+    with pytest.raises(ValueError, match="holds NaN"):
+        make().fit(normal * np.nan)
+
+
+@FEW
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 30))
+def test_a_coreset_covers_at_least_as_well_as_twice_the_best(seed, n, size):
+    rows = np.random.default_rng(seed).integers(0, 5, (n, 2)) * 1.0
+    chosen = scorers.coreset(rows, size, seed % 7)
+    assert len(set(chosen)) == len(chosen) <= min(size, n)
+    between = np.linalg.norm(rows[:, None] - rows[chosen], axis=2)
+    reach = between.min(axis=1).max()
+    assert reach == 0 or len(chosen) == size
+    apart = between[chosen] + np.diag(np.full(len(chosen), np.inf))
+    assert apart.min() >= reach - 1e-9  # so that no set of as many covers with less than half of it
+
+
+def test_a_unet_without_skips_sends_all_through_its_narrow_middle():
+    plain, narrow = anomaly.unet((1, 32, 32)), anomaly.unet((1, 32, 32), skips=False, bottleneck=4)
+    assert "skip0" in plain.shapes and "skip0" not in narrow.shapes
+    assert narrow.shapes["narrow"] == (4, 4, 4) and narrow.shapes["out"] == plain.shapes["out"]

@@ -96,6 +96,9 @@ MAY_IMPORT = {
     ),
     "architectures_claims": ("architectures", "claims", "layers", "networks", "torch_models", "training", "trials"),
     "augmentation_claims": ("augmentation", "claims", "layers", "trials"),
+    "anomaly_claims": (
+        *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
