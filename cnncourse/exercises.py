@@ -583,6 +583,8 @@ def _failure(
     small = _shrunk(question, answer, seed, first) if shrink and outcome != "not answered" else first
     result = Result(question.name, outcome, seed, [sentence] if sentence else [], _examples(trials, small))
     result.remarks = _printed(trials) + _help(question, seed, True)
+    if outcome == "not answered":
+        return result
     result.inputs, result.came = small.inputs, small.attempt.value
     if callable(question.answer):  # of a choice the expected value would give it away
         result.expected, result.tolerance = small.expected.value, (question.rtol, question.atol, small.expected.near)

@@ -6,6 +6,7 @@
 __all__ = ['SIGNS', 'Unpassed', 'Result']
 
 # %% ../nbs/api/results.ipynb #9851a2e4
+import contextlib
 import dataclasses
 import html
 import re
@@ -55,11 +56,16 @@ def _drawn(name: str, value: np.ndarray, wrong: np.ndarray | None) -> str:  # an
     return f"<table style='border-collapse:collapse;margin:.3em 0'>{caption}{''.join(rows)}</table>"
 
 # %% ../nbs/api/results.ipynb #269d6c86
+def _holds_arrays(value: Any) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return isinstance(_plain(value), np.ndarray) or any(map(_holds_arrays, parts))
+
+
 def _pieces(name: str, value: Any) -> list[tuple[str, Any]]:  # what is drawn one by one
     value = _plain(value)
     if isinstance(value, dict):
         return [pair for key, part in value.items() for pair in _pieces(f"{name}[{key!r}]", part)]
-    if isinstance(value, (list, tuple)) and any(np.ndim(_plain(part)) for part in value):
+    if isinstance(value, (list, tuple)) and _holds_arrays(value):
         return [pair for i, part in enumerate(value) for pair in _pieces(f"{name}[{i}]", part)]
     return [(name, value)]
 
@@ -140,7 +146,10 @@ def _as_html(result: "Result") -> str:
     why = [f"<p style='margin:.4em 0 0'>{_marked_up(result.why)}</p>"] if result.why else []
     if result.another:
         why.append(_fold("Another right way", f"<pre style='margin:.3em 0'>{html.escape(result.another)}</pre>"))
-    body = "".join([*strong, *faint, _in_hand(result), *last, _unfolding(result.hints), *why])
+    held = ""
+    with contextlib.suppress(Exception):  # a learner's object may raise wherever one looks at it
+        held = _in_hand(result)
+    body = "".join([*strong, *faint, held, *last, _unfolding(result.hints), *why])
     style = f"border-left:.4em solid {_COLOURS[result.outcome]};padding:.4em .8em;max-width:50em"
     return f"<div style='{style}' role='status'><strong>{html.escape(head)}</strong>{body}</div>"
 
