@@ -347,14 +347,24 @@ def _mark(entry: dict) -> str:  # a key of `_MARKS`; an empty entry: never check
     return "tried" if entry.get("outcome") in ("failed", "error") else "not tried"
 
 
+def _lines(items: list[str], width: int) -> str:  # broken between items only
+    lines = [""]
+    for item in items:
+        if lines[-1] and len(lines[-1]) + 2 + len(item) > width:
+            lines.append("")
+        lines[-1] += f"{'  ' * bool(lines[-1])}{item}"
+    return "\n".join(lines)
+
+
 @app.command()
 def progress():
     "Which exercises were passed, week by week."
     from rich.table import Table
+    from rich.text import Text
 
     from cnncourse import exercises
 
-    known = exercises.progress()
+    known, console = exercises.progress(), _console()
     table = Table("week", "passed", "questions", box=None, pad_edge=False)
     for sheet in exercises.sheets().values():
         marks = {question.name.split(".")[1]: _mark(known.get(question.name, {})) for question in sheet}
@@ -362,9 +372,9 @@ def progress():
         table.add_row(
             sheet.notebook,
             f"{passed} of {len(marks)}",
-            "  ".join(f"{_MARKS[mark]}\N{NO-BREAK SPACE}{name}" for name, mark in marks.items()),
+            Text(_lines([f"{_MARKS[mark]} {name}" for name, mark in marks.items()], console.width - 30), no_wrap=True),
         )
-    _console().print(table)
+    console.print(table)
     _say("   ".join(f"{sign} {mark}" for mark, sign in _MARKS.items()))
     _say(f"kept in {exercises.progress_file()}")
 

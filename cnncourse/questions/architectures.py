@@ -1269,6 +1269,7 @@ q = sheet.question(
         "came in training mode": lambda model, batches: model.training,
         "came in evaluation mode": lambda model, batches: not model.training,
     },
+    still="Four things are to change: the mode, the softmax, the weight of a small batch, and what is kept for a backward pass.",
 )
 
 
