@@ -326,10 +326,17 @@ def release(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Where a notebook is there already, write a new copy beside it.")
     ] = False,
+    nbgrader: Annotated[
+        bool, typer.Option("--nbgrader", help="For a teacher: FOLDER as a course of nbgrader, with the solutions.")
+    ] = False,
 ):
     "Write the exercises as students get them, without solutions; nothing that is there is overwritten."
     from cnncourse import grading
 
+    if nbgrader:
+        for released in grading.nbgrader_course(runs.find_course(), folder, names or []):
+            _say(f"{released.path}: {_STATES[released.state]}")
+        return
     done = grading.release(runs.find_course(), folder, names or [], fresh=fresh)
     for released in done:
         _say(f"{released.path}: {_STATES[released.state]}")

@@ -42,7 +42,7 @@ q = sheet.question(
         "padding": int(rng.integers(0, 4)),
     },
     cases={
-        "stride 1": lambda stride, **_: stride == 1,
+        "stride 1": lambda stride, padding, **_: stride == 1 and padding > 0,
         "no padding": lambda padding, **_: padding == 0,
         "a rest": lambda size, kernel_size, stride, padding: (size + 2 * padding - kernel_size) % stride > 0,
         "no rest": lambda size, kernel_size, stride, padding: (
