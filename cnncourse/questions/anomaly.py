@@ -718,12 +718,16 @@ def strange(normal, new, neighbours, percent):
 def _features(rng):  # two of the normal pictures are equal
     d = int(rng.integers(2, 4))
     normal = rng.normal(size=(rng.integers(8, 13), d))
-    normal[1] = normal[0]
     new = rng.normal(size=(8, d)) + np.repeat([0, 2], 4)[:, None]
+    neighbours = int(rng.integers(1, 4))
+    if neighbours == 1 and rng.integers(2):  # neighbours at distance 1, and a new picture just as far away
+        normal = np.arange(len(normal), dtype=float)[:, None] * (np.arange(d) == 0)
+        new[0] = -1.0 * (np.arange(d) == 0)
+    normal[1] = normal[0]
     return {
         "normal": rng.permutation(normal),
         "new": new,
-        "neighbours": int(rng.integers(1, 4)),
+        "neighbours": neighbours,
         "percent": float(rng.choice([50, 75, 90])),
     }
 
@@ -744,7 +748,8 @@ q = sheet.question(
     probe=_features,
     atol=1e-6,
     cases={
-        "one neighbour": lambda neighbours, **_: neighbours == 1,
+        "one neighbour": lambda normal, neighbours, **_: neighbours == 1 and (normal % 1).any(),
+        "a score at the threshold": lambda normal, neighbours, **_: neighbours == 1 and not (normal % 1).any(),
         "several": lambda neighbours, **_: neighbours > 1,
     },
     still="Which distance of a normal picture to the normal pictures is always the smallest?",
@@ -995,6 +1000,11 @@ def _only(end, scores, labels, alarm_cost, miss_cost):  # whether that cut alone
     return costs[end] == min(costs) and costs.count(min(costs)) == 1
 
 
+def _at_an_end(scores, labels, alarm_cost, miss_cost):  # whether flagging all or none is as cheap as any
+    costs = [_cost(cut, scores, labels, alarm_cost, miss_cost) for cut in _cuts(scores)]
+    return min(costs) in (costs[0], costs[-1])
+
+
 q = sheet.question(
     "cheapest",
     cheapest,
@@ -1013,7 +1023,7 @@ q = sheet.question(
     cases={
         "flag all": lambda **about: _only(0, **about),
         "flag none": lambda **about: _only(-1, **about),
-        "in between": lambda **about: not _only(0, **about) and not _only(-1, **about),
+        "in between": lambda **about: not _at_an_end(**about),
     },
 )
 

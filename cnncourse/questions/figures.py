@@ -625,6 +625,8 @@ def _confusion_drawn(answer, true, predicted, classes):
     return {
         "pictures on ax": len(images),
         "shares": np.ma.getdata(images[-1].get_array()).astype(float) if images else np.zeros(0),
+        "scale of the colours": [float(end) for end in images[-1].get_clim()] if images else [],
+        "names along the axes": [[text.get_text() for text in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis)],
         "text in each cell, row by row": [[texts.get((j, i), "nothing") for j in range(3)] for i in range(3)],
         "xlabel": ax.get_xlabel(),
         "ylabel": ax.get_ylabel(),

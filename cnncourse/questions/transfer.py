@@ -1108,7 +1108,7 @@ def linear_probe(train, y, test):
 def _few_features(rng):  # three classes that overlap; the new pictures are a little brighter
     labels = rng.permutation(10)[:3]
     centres = rng.normal(size=(3, 4))
-    y, new = rng.permutation(np.repeat([0, 1, 2], 5)), rng.integers(0, 3, 30)
+    y, new = rng.permutation(np.repeat([0, 1, 2], rng.permutation([3, 5, 10]))), rng.integers(0, 3, 30)
     scale = rng.uniform(0.5, 3, 4)
     train, test = (scale * (centres[k] + rng.normal(0, 0.8, (len(k), 4))) for k in (y, new))
     return {"train": train, "y": labels[y], "test": 1.3 * test + scale}
