@@ -280,6 +280,15 @@ def _serve_lab(course: Path, root: Path, port: int, more: list[str], browser: bo
         supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
         raise
 
+# %% ../nbs/api/cli.ipynb #84a8b47e
+def _course_of(folder: Path | None) -> Path:  # whose settings JupyterLab gets: a folder of one's own may lie anywhere
+    if folder is None:
+        return runs.find_course()
+    for start in (None, Path(__file__).parent):
+        with contextlib.suppress(runs.UsageError):
+            return runs.find_course(start)
+    return folder
+
 # %% ../nbs/api/cli.ipynb #fcc42e4c
 @app.command(context_settings={"ignore_unknown_options": True})
 def lab(
@@ -295,7 +304,8 @@ def lab(
     edit: Annotated[bool, typer.Option("--edit", help="Open the sources of the course, not the workbook.")] = False,
 ):
     "Open JupyterLab on your workbook, or on FOLDER: this machine only, with a token. Ctrl-C ends it."
-    course, (folder, more) = runs.find_course(), _split(arguments or [])
+    folder, more = _split(arguments or [])
+    course = _course_of(folder)
     if edit and folder is not None:
         raise runs.UsageError(f"--edit opens the sources of the course; without it, {folder} is opened.")
     if folder is not None and not folder.is_dir():

@@ -1,5 +1,7 @@
 """Answers that people gave: each right one passes and each wrong one fails, whatever the seed, with a sentence that is true of it."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -314,7 +316,7 @@ def test_a_sentence_is_true_of_the_answer(name, answer, said, not_said):
         assert outcome == "failed" and said in text and not_said not in text, text
 
 
-def test_drawing_by_pyplot_is_told_in_words():
+def test_drawing_by_pyplot_is_linein_words():
     def curve(ax, accuracy, name):
         import matplotlib.pyplot as plt
 
@@ -412,4 +414,26 @@ def test_a_sign_stays_beside_its_name(tmp_path, width):
     names = [name.split(".")[1] for name in QUESTIONS]
     assert all(f"○ {name}" in done.stdout for name in names), done.stdout
     assert all(len(line.rstrip()) <= width and line.rstrip()[-1:] not in ("○", "✓", "✗") for line in lines)
-    assert COURSE.is_dir()
+
+
+# Mutants of the official solutions
+
+
+def mutants_script():
+    spec = importlib.util.spec_from_file_location("mutants", COURSE / "benchmarks" / "mutants.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MUTANTS = mutants_script()
+SURVIVORS = json.loads((COURSE / "benchmarks" / "results" / "mutants.json").read_text())["of"]
+
+
+@pytest.mark.parametrize("name", [name for name, question in QUESTIONS.items() if MUTANTS.source(question)])
+def test_a_solution_with_one_thing_changed_fails(name):
+    question = QUESTIONS[name]
+    found = [*MUTANTS.mutants(question)]
+    rows = exercises._probes(question, 0)
+    for line, mutant in (found[len(found) // 3], found[2 * len(found) // 3]):  # the same each time
+        assert not MUTANTS.survives(question, mutant, 0, rows) or line in SURVIVORS.get(name, []), line
