@@ -280,6 +280,15 @@ def _serve_lab(course: Path, root: Path, port: int, more: list[str], browser: bo
         supervisor.end([child], signal.SIGTERM, patience=3.5)  # seconds
         raise
 
+# %% ../nbs/api/cli.ipynb #84a8b47e
+def _course_of(folder: Path | None) -> Path:  # whose settings JupyterLab gets: a folder of one's own may lie anywhere
+    if folder is None:
+        return runs.find_course()
+    for start in (None, Path(__file__).parent):
+        with contextlib.suppress(runs.UsageError):
+            return runs.find_course(start)
+    return folder
+
 # %% ../nbs/api/cli.ipynb #fcc42e4c
 @app.command(context_settings={"ignore_unknown_options": True})
 def lab(
@@ -295,7 +304,8 @@ def lab(
     edit: Annotated[bool, typer.Option("--edit", help="Open the sources of the course, not the workbook.")] = False,
 ):
     "Open JupyterLab on your workbook, or on FOLDER: this machine only, with a token. Ctrl-C ends it."
-    course, (folder, more) = runs.find_course(), _split(arguments or [])
+    folder, more = _split(arguments or [])
+    course = _course_of(folder)
     if edit and folder is not None:
         raise runs.UsageError(f"--edit opens the sources of the course; without it, {folder} is opened.")
     if folder is not None and not folder.is_dir():
@@ -326,10 +336,17 @@ def release(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Where a notebook is there already, write a new copy beside it.")
     ] = False,
+    nbgrader: Annotated[
+        bool, typer.Option("--nbgrader", help="For a teacher: FOLDER as a course of nbgrader, with the solutions.")
+    ] = False,
 ):
     "Write the exercises as students get them, without solutions; nothing that is there is overwritten."
     from cnncourse import grading
 
+    if nbgrader:
+        for released in grading.nbgrader_course(runs.find_course(), folder, names or []):
+            _say(f"{released.path}: {_STATES[released.state]}")
+        return
     done = grading.release(runs.find_course(), folder, names or [], fresh=fresh)
     for released in done:
         _say(f"{released.path}: {_STATES[released.state]}")
@@ -347,14 +364,24 @@ def _mark(entry: dict) -> str:  # a key of `_MARKS`; an empty entry: never check
     return "tried" if entry.get("outcome") in ("failed", "error") else "not tried"
 
 
+def _lines(items: list[str], width: int) -> str:  # broken between items only
+    lines = [""]
+    for item in items:
+        if lines[-1] and len(lines[-1]) + 2 + len(item) > width:
+            lines.append("")
+        lines[-1] += f"{'  ' * bool(lines[-1])}{item}"
+    return "\n".join(lines)
+
+
 @app.command()
 def progress():
     "Which exercises were passed, week by week."
     from rich.table import Table
+    from rich.text import Text
 
     from cnncourse import exercises
 
-    known = exercises.progress()
+    known, console = exercises.progress(), _console()
     table = Table("week", "passed", "questions", box=None, pad_edge=False)
     for sheet in exercises.sheets().values():
         marks = {question.name.split(".")[1]: _mark(known.get(question.name, {})) for question in sheet}
@@ -362,9 +389,9 @@ def progress():
         table.add_row(
             sheet.notebook,
             f"{passed} of {len(marks)}",
-            "  ".join(f"{_MARKS[mark]}\N{NO-BREAK SPACE}{name}" for name, mark in marks.items()),
+            Text(_lines([f"{_MARKS[mark]} {name}" for name, mark in marks.items()], console.width - 30), no_wrap=True),
         )
-    _console().print(table)
+    console.print(table)
     _say("   ".join(f"{sign} {mark}" for mark, sign in _MARKS.items()))
     _say(f"kept in {exercises.progress_file()}")
 

@@ -166,7 +166,7 @@ def pages(
             continue
         if name.startswith("exercises/"):
             exercises.add(name.removeprefix("exercises/"))
-            sheet = json.loads(json.dumps(grading.student_copy(nbformat.read(path, as_version=4))))
+            sheet = json.loads(json.dumps(grading.student_copy(nbformat.read(path, as_version=4), f"../{path.name}")))
             made[f"{name}.ipynb"] = sheet | {"metadata": sheet["metadata"] | _kernel()}
             continue
         outputs = _outputs(course, name, notebook)

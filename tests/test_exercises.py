@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import functools
+import html
 import importlib
 import json
 import os
@@ -96,7 +97,7 @@ def test_the_cells_of_a_question_belong_together(sheet):
         assert "### BEGIN SOLUTION" in cells[own].source
         hidden = f"### BEGIN HIDDEN TESTS\n{call}.require()\n### END HIDDEN TESTS"
         assert cells[f"{own}-check"].source == f"{call}\n{hidden}"
-        assert cells[f"{own}-check"].metadata.nbgrader.points > 0
+        assert cells[f"{own}-check"].metadata.nbgrader.points == question.level
         assert cells[f"{own}-key"].metadata.nbgrader.points == 0
 
 
@@ -208,15 +209,17 @@ def commands_on_path():
 
 @pytest.fixture(scope="module")
 def classroom(tmp_path_factory, commands_on_path):
-    "An nbgrader course with every week's exercises as they are, handed out by nbgrader itself."
+    "An nbgrader course with every week's exercises, written by the course and handed out by nbgrader itself."
     from nbgrader.apps import NbGraderAPI
     from traitlets.config import Config
+    from traitlets.config.loader import PyFileConfigLoader
 
     top = tmp_path_factory.mktemp("classroom")
-    api = NbGraderAPI(config=Config({"CourseDirectory": {"root": str(top)}}))
+    grading.nbgrader_course(COURSE, top)
+    config = Config(PyFileConfigLoader("nbgrader_config.py", path=str(top)).load_config())
+    config.CourseDirectory.root = str(top)
+    api = NbGraderAPI(config=config)
     for week in WEEKS:
-        (top / "source" / week).mkdir(parents=True)
-        (top / "source" / week / f"{week}.ipynb").write_bytes((COURSE / f"nbs/exercises/{week}.ipynb").read_bytes())
         done = api.generate_assignment(week)
         assert done["success"], done["log"]
     return top, api
@@ -235,6 +238,8 @@ def test_nbgrader_hands_out_and_grades(classroom, week):
     top, api = classroom
     handed_out = nbformat.read(top / "release" / week / f"{week}.ipynb", as_version=4)
     assert "BEGIN" not in "".join(cell.source for cell in handed_out.cells)
+    assert not any(name.endswith("-key") for name in graded(handed_out))
+    assert {name for name in graded(handed_out)} == {name for name in graded(STUDENTS[week])}
     work = {"blank": handed_out, "solved": solved(nbformat.from_dict(handed_out), week)}
     if week == WEEKS[0]:
         work["learner"] = solved(
@@ -248,6 +253,48 @@ def test_nbgrader_hands_out_and_grades(classroom, week):
         score = api.get_submission(week, student)
         assert score["max_score"] == sum(c.metadata.nbgrader.get("points", 0) for c in graded(teacher(week)).values())
         assert score["score"] == (0 if student == "blank" else score["max_score"]), student
+
+
+def half_right(copy, week: str):  # the first question wrong, the others as handed out
+    first = next(name for name, cell in graded(copy).items() if cell.metadata.nbgrader.solution)
+    graded(copy)[first].source = f"def {first}(*inputs):\n    return 0"
+    return copy
+
+
+@pytest.mark.parametrize("week", WEEKS[1:3])
+def test_feedback_is_short_and_gives_nothing_away(classroom, week):
+    top, api = classroom
+    handed_out = nbformat.read(top / "release" / week / f"{week}.ipynb", as_version=4)
+    (top / "submitted" / "wrong" / week).mkdir(parents=True)
+    nbformat.write(half_right(handed_out, week), top / "submitted" / "wrong" / week / f"{week}.ipynb")
+    done = api.autograde(week, "wrong")
+    assert done["success"] and "cannot be converted" not in done["log"], done["log"]
+    assert api.generate_feedback(week, "wrong")["success"]
+    page = (top / "feedback" / "wrong" / week / f"{week}.html").read_text()
+    text = html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<(style|script).*?</\1>", "", page, flags=re.DOTALL)))
+    assert not [line for line in hidden_lines(week) if len(line) > 30 and line in text]
+    assert not [sentence for sentence in sentences(week) if sentence in text]
+    assert "HIDDEN" not in text and "Traceback" not in text and "site-packages" not in text
+    assert "the same for every input" in text and "not answered yet" in text
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert len(lines) < 200 and max(map(len, lines)) < 400
+
+
+@pytest.mark.parametrize("answer, fails", [("", True), ("return size", True), (None, False)])
+def test_validate_passes_only_what_is_right(tmp_path, monkeypatch, answer, fails):
+    from nbgrader.validator import Validator
+
+    monkeypatch.setenv("PYTHONPATH", str(COURSE))
+    copy = nbformat.from_dict(STUDENTS["02_convolution"])
+    kept = {"imports", "output_size", "output_size-check"}
+    copy.cells = [cell for cell in copy.cells if cell.metadata.get("nbgrader", {}).get("grade_id") in kept]
+    if answer is None:
+        graded(copy)["output_size"].source = graded(teacher("02_convolution"))["output_size"].source
+    elif answer:
+        graded(copy)["output_size"].source = f"def output_size(size, kernel_size, stride, padding):\n    {answer}"
+    nbformat.write(copy, tmp_path / "mine.ipynb")
+    told = Validator().validate(str(tmp_path / "mine.ipynb"))
+    assert ("failed" in told) == fails, told
 
 
 # Whatever a learner types
@@ -622,7 +669,7 @@ def test_a_number_that_equals_everything_is_compared_as_it_is():
 def test_graded_cells_fail_without_assertions_too():
     code = "from cnncourse import exercises as e; e.check('convolution.n_parameters', lambda *a: 0).require()"
     done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1 and "AssertionError: ✗ convolution.n_parameters" in done.stderr
+    assert done.returncode == 1 and "Unpassed: ✗ convolution.n_parameters" in done.stderr
 
 
 def test_nothing_that_ships_decides_by_an_assertion():

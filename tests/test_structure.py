@@ -18,7 +18,11 @@ from cnncourse import lessons, runs
 MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
     **dict.fromkeys(["curriculum", "files", "labels", "lessons", "pictures"], ()),
-    **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
+    **dict.fromkeys(["supervisor", "weights"], ("files",)),
+    # an answer is run, compared, told about; then the questions
+    **dict.fromkeys(["attempts", "comparisons"], ()),
+    "results": ("comparisons",),
+    "exercises": ("attempts", "comparisons", "files", "results"),
     "reports": ("files", "pictures"),
     # each week on its rooms
     **dict.fromkeys(["scalers", "scaling_checks"], ()),

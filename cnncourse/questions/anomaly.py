@@ -25,16 +25,20 @@ def flags(known, labels, new, k):
 # %% ../../nbs/exercises/07_anomaly.ipynb #2447e3c3
 ### BEGIN HIDDEN TESTS
 def _flags_inputs(rng):  # whole numbers whose mean and deviation are exact, so that a score can stand at the threshold
-    pairs, mean, std = int(rng.integers(3, 6)), int(rng.integers(20, 40)), int(rng.integers(1, 7))
-    k = int(rng.integers(1, 4))
+    rounds, mean, std = int(rng.integers(2, 4)), int(rng.integers(20, 40)), 2 * int(rng.integers(1, 4))
+    k, side = int(rng.integers(1, 4)), int(rng.choice([-1, 1]))
+    normal = np.tile(mean + side * std * np.array([2, -0.5, -0.5, -0.5, -0.5]), rounds)  # the median is not the mean
     anomalies = mean + std * rng.integers(6, 12, rng.integers(2, 4))
-    known = np.concatenate([np.repeat([mean - std, mean + std], pairs), anomalies]).astype(float)
-    order = rng.permutation(len(known))
+    known = np.concatenate([normal, anomalies]).astype(float)
+    order, n = rng.permutation(len(known)), len(normal)
     at = mean + k * std
-    just_above = mean + k * std * (1 + np.sqrt(2 * pairs / (2 * pairs - 1))) / 2  # below the threshold of n - 1
+    just_above = mean + k * std * (1 + np.sqrt(n / (n - 1))) / 2  # below the threshold of n - 1
     low = mean - (k + 1) * std
-    new = np.array([at, just_above, at - std / 4, low, mean, at + std, *(mean + std * rng.normal(0, 3, 4).round(2))])
-    labels = np.repeat([0, 1], [2 * pairs, len(anomalies)])
+    sides = [at - std / 4, at + std / 4]  # of the threshold: between it and that of the median
+    new = np.array(
+        [at, just_above, *sides, low, mean, at + std, mean + 40 * std, *(mean + std * rng.normal(0, 3, 4).round(2))]
+    )
+    labels = np.repeat([0, 1], [n, len(anomalies)])
     return {"known": known[order], "labels": labels[order], "new": rng.permutation(new), "k": k}
 
 
@@ -104,6 +108,12 @@ def _(known, labels, new, k):
     return new > new.mean() + k * new.std()
 
 
+@q.wrong("You began at the median. The rule takes the mean, which a long tail pulls to its side.")
+def _(known, labels, new, k):
+    normal = known[labels == 0]
+    return new > np.median(normal) + k * normal.std()
+
+
 @q.right
 def _(known, labels, new, k):
     normal = [score for score, label in zip(known, labels, strict=True) if label == 0]
@@ -142,7 +152,7 @@ def _errors(normal, defects, threshold):  # false alarms and misses
 
 
 def _four(number):  # scores of both kinds, four thresholds by letter, and the letter that answers each question
-    rng = np.random.default_rng(number)
+    rng = np.random.default_rng(exercises.whole_number(number, "the number of the figure", 0))
     while True:
         normal = rng.gamma(4, 0.5, rng.integers(250, 500))
         defects = rng.gamma(4, 0.5, rng.integers(100, 300)) + rng.uniform(2, 3)
@@ -285,6 +295,13 @@ q = sheet.question(
     ),
     why="Precision looks at the alarms, recall at the anomalies. A higher threshold can only lower the recall, but the precision may rise or fall. Without alarms no share of them can be computed, so a value has to be agreed on; scikit-learn returns 0 too, with a warning.",
     probe=_precision_recall_inputs,
+    cases={
+        "nothing is flagged": lambda scores, labels, threshold: not (scores > threshold).any(),
+        "a score at the threshold": lambda scores, labels, threshold: (
+            (scores > threshold).any() and (labels[scores == threshold] == 1).any()
+        ),
+        "a false alarm": lambda scores, labels, threshold: (labels[scores > threshold] == 0).any(),
+    },
 )
 
 
@@ -579,6 +596,10 @@ q = sheet.question(
     ),
     why="The rank of an anomaly minus its rank among the anomalies is the number of normal scores below it. So one sorting replaces all pairs (Mann and Whitney 1947). The mean rank of equal scores is what counts each tie as half.",
     probe=_labelled_by_name,
+    cases={
+        "ties between the kinds": lambda scores, labels: len({*scores[labels == 0]} & {*scores[labels == 1]}) > 0,
+        "no ties": lambda scores, labels: len({*scores}) == len(scores),
+    },
 )
 
 
@@ -697,12 +718,16 @@ def strange(normal, new, neighbours, percent):
 def _features(rng):  # two of the normal pictures are equal
     d = int(rng.integers(2, 4))
     normal = rng.normal(size=(rng.integers(8, 13), d))
-    normal[1] = normal[0]
     new = rng.normal(size=(8, d)) + np.repeat([0, 2], 4)[:, None]
+    neighbours = int(rng.integers(1, 4))
+    if neighbours == 1 and rng.integers(2):  # neighbours at distance 1, and a new picture just as far away
+        normal = np.arange(len(normal), dtype=float)[:, None] * (np.arange(d) == 0)
+        new[0] = -1.0 * (np.arange(d) == 0)
+    normal[1] = normal[0]
     return {
         "normal": rng.permutation(normal),
         "new": new,
-        "neighbours": int(rng.integers(1, 4)),
+        "neighbours": neighbours,
         "percent": float(rng.choice([50, 75, 90])),
     }
 
@@ -722,6 +747,12 @@ q = sheet.question(
     why="A threshold must come from scores made in the same way as those that it judges. Each normal picture is judged as if it were new: without itself among the normal ones (leave one out). The lesson's `FeatureDistance` keeps some normal pictures out of its bank for the same reason.",
     probe=_features,
     atol=1e-6,
+    cases={
+        "one neighbour": lambda normal, neighbours, **_: neighbours == 1 and (normal % 1).any(),
+        "a score at the threshold": lambda normal, neighbours, **_: neighbours == 1 and not (normal % 1).any(),
+        "several": lambda neighbours, **_: neighbours > 1,
+    },
+    still="Which distance of a normal picture to the normal pictures is always the smallest?",
 )
 
 
@@ -919,6 +950,17 @@ def _cost(threshold, scores, labels, alarm_cost, miss_cost):
     return int(alarm_cost * np.sum(flagged & (labels == 0)) + miss_cost * np.sum(~flagged & (labels == 1)))
 
 
+def _place(threshold, scores):  # where it stands among the scores
+    values = np.unique(scores)
+    at = int(np.searchsorted(values, threshold))
+    if threshold in values:
+        return "the score of a picture"
+    if at in (0, len(values)):
+        return "right"
+    low, high = values[at - 1 : at + 1]
+    return "right" if abs(threshold - (low + high) / 2) < 0.01 * (high - low) else "not half-way between two scores"
+
+
 def _cheapest_effect(
     answer, scores, labels, alarm_cost, miss_cost
 ):  # what the threshold costs, and whether it is a score
@@ -931,7 +973,7 @@ def _cheapest_effect(
         return "a threshold was expected, NaN came (the result of 0 / 0)"
     number = float(np.asarray(threshold).item())
     return {
-        "threshold": "a score" if number in scores else "no score",
+        "threshold": _place(number, scores),
         "cost": _cost(number, scores, labels, alarm_cost, miss_cost),
     }
 
@@ -941,7 +983,26 @@ def _cheapest_fault(effect, scores, labels, alarm_cost, miss_cost):
         return effect
     least = _cost(cheapest(scores, labels, alarm_cost, miss_cost), scores, labels, alarm_cost, miss_cost)
     faults = [f"your threshold costs {effect['cost']}, the cheapest costs {least}"] * (effect["cost"] > least)
-    return " and ".join(faults + ["your threshold is the score of a picture"] * (effect["threshold"] == "a score"))
+    return " and ".join(faults + [f"your threshold is {effect['threshold']}"] * (effect["threshold"] != "right"))
+
+
+def _least(cuts, scores, labels, alarm_cost, miss_cost):  # the first of the cuts that costs least
+    return min(cuts, key=lambda cut: _cost(cut, scores, labels, alarm_cost, miss_cost))
+
+
+def _cuts(scores):
+    values = np.unique(scores)
+    return [values[0] - 1, *((values[:-1] + values[1:]) / 2), values[-1] + 1]
+
+
+def _only(end, scores, labels, alarm_cost, miss_cost):  # whether that cut alone is cheapest: 0 flags all, -1 none
+    costs = [_cost(cut, scores, labels, alarm_cost, miss_cost) for cut in _cuts(scores)]
+    return costs[end] == min(costs) and costs.count(min(costs)) == 1
+
+
+def _at_an_end(scores, labels, alarm_cost, miss_cost):  # whether flagging all or none is as cheap as any
+    costs = [_cost(cut, scores, labels, alarm_cost, miss_cost) for cut in _cuts(scores)]
+    return min(costs) in (costs[0], costs[-1])
 
 
 q = sheet.question(
@@ -959,16 +1020,12 @@ q = sheet.question(
     probe=_costly,
     use=_cheapest_effect,
     accept=_cheapest_fault,
+    cases={
+        "flag all": lambda **about: _only(0, **about),
+        "flag none": lambda **about: _only(-1, **about),
+        "in between": lambda **about: not _at_an_end(**about),
+    },
 )
-
-
-def _least(cuts, scores, labels, alarm_cost, miss_cost):  # the first of the cuts that costs least
-    return min(cuts, key=lambda cut: _cost(cut, scores, labels, alarm_cost, miss_cost))
-
-
-def _cuts(scores):
-    values = np.unique(scores)
-    return [values[0] - 1, *((values[:-1] + values[1:]) / 2), values[-1] + 1]
 
 
 @q.wrong(
@@ -1009,6 +1066,29 @@ def _(scores, labels, alarm_cost, miss_cost):
     from sklearn.metrics import f1_score
 
     return max(_cuts(scores), key=lambda cut: f1_score(labels, scores > cut, zero_division=0))
+
+
+@q.wrong(
+    "When false alarms are cheap, flagging all pictures can cost least: you never do, so try a cut below all scores."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores)[1:], scores, labels, alarm_cost, miss_cost)
+
+
+@q.wrong(
+    "When misses are cheap, flagging no picture can cost least: you always flag some, so try a cut above all scores."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    return _least(_cuts(scores)[:-1], scores, labels, alarm_cost, miss_cost)
+
+
+@q.wrong(
+    "Your threshold stands between two scores, but not half-way: the next picture may come on either side, so keep as far from both."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    values = np.unique(scores)
+    cuts = [values[0] - 1, *(values[:-1] + 0.25 * np.diff(values)), values[-1] + 1]
+    return _least(cuts, scores, labels, alarm_cost, miss_cost)
 
 
 @q.right

@@ -45,6 +45,13 @@ q = sheet.question(
     ),
     why="Each number of the output costs one pass over a kernel, which is as deep as the input. So the size of the output counts, not that of the input: a stride of 2 makes the layer four times cheaper.",
     probe=_layer,
+    cases={
+        "no padding": lambda height, kernel_size, stride, padding, **_: (
+            padding == 0 and (height - kernel_size) % stride > 0
+        ),
+        "padding": lambda padding, stride, **_: padding > 0 and stride > 1,
+        "stride 1": lambda stride, padding, **_: stride == 1 and padding == 2,
+    },
 )
 
 
@@ -210,9 +217,9 @@ blocks = [3, 4, 6, 3]
 # %% ../../nbs/exercises/04_architectures.ipynb #bc22ded6
 ### BEGIN HIDDEN TESTS
 def _depths(blocks):
-    blocks = [float(n) for n in blocks]
-    if not all(n.is_integer() for n in blocks):
-        raise ValueError("the number of blocks in a group is whole")
+    if not isinstance(blocks, (list, tuple, np.ndarray)) or not len(blocks):
+        raise exercises.Unfit("a list of four whole numbers was expected")
+    blocks = [exercises.whole_number(n, "the number of blocks in a group") for n in blocks]
     return {
         "groups": len(blocks),
         "least": min(blocks),
@@ -367,6 +374,12 @@ q = sheet.question(
         "factor": float(rng.choice([0.1, 0.2, 0.5])),
     },
     atol=1e-12,
+    cases={
+        "the last epoch before a drop": lambda epoch, every, **_: epoch % every == 0,
+        "the first after it": lambda epoch, every, **_: epoch % every == 1 and epoch > every,
+        "before any drop": lambda epoch, every, **_: epoch <= every,
+        "after several": lambda epoch, every, **_: epoch > 2 * every,
+    },
 )
 
 
@@ -437,8 +450,11 @@ def softmax(logits):
 # %% ../../nbs/exercises/04_architectures.ipynb #e9ef8ebc
 ### BEGIN HIDDEN TESTS
 def _logits(rng):
-    n, classes = rng.integers(2, 5, 2)
-    return {"logits": rng.normal(0, 2, (n, classes)) + rng.choice([-1000, 0, 990], (n, 1))}
+    n, classes = rng.integers([2, 3], [5, 6])
+    logits = rng.normal(0, 2, (n, classes)) + rng.choice([-1000, 0, 990], (n, 1))
+    if rng.integers(2):
+        logits[rng.integers(n), rng.permutation(classes)[:2]] = 1000, -1000
+    return {"logits": logits}
 
 
 q = sheet.question(
@@ -453,6 +469,12 @@ q = sheet.question(
     ),
     why="Subtracting a number from all logits of a row divides all powers by one factor, and the sum too, so the result is the same. With the row's maximum subtracted nothing overflows and the sum is at least 1.",
     probe=_logits,
+    cases={
+        "large": lambda logits: logits.min() > 900,
+        "small": lambda logits: logits.max() < -900,
+        "both in one row": lambda logits: np.ptp(logits, axis=1).max() == 2000,
+        "both, in rows of their own": lambda logits: np.ptp(logits) > 1900 and np.ptp(logits, axis=1).max() < 100,
+    },
 )
 
 
@@ -494,6 +516,24 @@ def _(logits):
 @q.wrong("That is the sigmoid of each logit by itself. Then the classes do not share one whole.")
 def _(logits):
     return 1 / (1 + np.exp(-np.clip(logits, -500, 500)))
+
+
+@q.wrong(
+    "A row that holds 1,000 and -1,000 still overflows: whatever you subtract, the largest power must be `exp(0)`. Subtract the row's maximum, not its mean."
+)
+def _(logits):
+    with np.errstate(all="ignore"):
+        powers = np.exp(logits - logits.mean(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
+
+
+@q.wrong(
+    "You subtracted the smallest logit of each row. Then the others grow instead: with 1,000 and -1,000 in one row they overflow. Subtract the largest."
+)
+def _(logits):
+    with np.errstate(all="ignore"):
+        powers = np.exp(logits - logits.min(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True)
 
 
 @q.right
@@ -547,6 +587,12 @@ q = sheet.question(
     ),
     why="Adding needs equal shapes. A stride changes height and width, other channels change the depth: either way the shortcut needs a 1x1 convolution. Otherwise it costs nothing, and that is its charm.",
     probe=_block,
+    cases={
+        "equal shapes": lambda in_channels, out_channels, stride: in_channels == out_channels and stride == 1,
+        "a stride": lambda in_channels, out_channels, stride: in_channels == out_channels and stride == 2,
+        "other channels": lambda in_channels, out_channels, stride: in_channels != out_channels and stride == 1,
+        "both": lambda in_channels, out_channels, stride: in_channels != out_channels and stride == 2,
+    },
 )
 
 
@@ -577,6 +623,14 @@ def _(in_channels, out_channels, stride):
 def _(in_channels, out_channels, stride):
     norms = 3 if stride != 1 or in_channels != out_channels else 2
     return block_parameters(in_channels, out_channels, stride) + norms * 2 * out_channels
+
+
+@q.wrong(
+    "With stride 1 the shortcut needs its convolution too where the numbers of channels differ: the stride is not the only reason."
+)
+def _(in_channels, out_channels, stride):
+    body = 9 * in_channels * out_channels + 9 * out_channels**2 + 4 * out_channels
+    return body + (in_channels * out_channels + 2 * out_channels if stride != 1 else 0)
 
 
 @q.right
@@ -643,6 +697,14 @@ q = sheet.question(
     why="The last weights are up to `patience` epochs past the best ones, so the best must be kept aside. Counting from the best epoch needs no counter that could be reset wrongly.",
     probe=_validation,
     probes=12,
+    cases={
+        "to the end": lambda losses, patience: (
+            len(losses) - 1 - losses.index(min(losses)) < patience
+            and early_stopping(losses, patience)[0] == len(losses)
+        ),
+        "until patience is used up": lambda losses, patience: early_stopping(losses, patience)[0] < len(losses) - 1,
+        "an equal loss": lambda losses, patience: losses.count(min(losses)) > 1,
+    },
 )
 
 
@@ -701,6 +763,12 @@ def _(losses, patience):
     return tuple(epoch - 1 for epoch in early_stopping(losses, patience))
 
 
+@q.wrong("Nothing comes back where patience is never used up: then training ends after the last loss.")
+def _(losses, patience):
+    stop, kept = early_stopping(losses, patience)
+    return (stop, kept) if stop - kept >= patience else None
+
+
 @q.right
 def _(losses, patience):
     for stop in range(1, len(losses) + 1):
@@ -746,9 +814,7 @@ def _module_effect(answer, height, width):
     from cnncourse import architectures, networks
 
     names = ("one", "three_reduced", "three", "five_reduced", "five", "pooled")
-    counts = [int(answer[name]) for name in names]
-    if min(counts) < 1 or any(count != answer[name] for name, count in zip(names, counts, strict=True)):
-        raise ValueError(f"the six numbers must be whole and positive; got {answer}")
+    counts = [exercises.whole_number(answer[name], name, 1) for name in names]
     net = networks.Network("module", (192, height, width), architectures.inception("i", "input", tuple(counts)))
     about = {"maps": net.shapes["i.cat"][0], "multiply-adds": networks.n_macs(net) // (height * width)}
     return about | {"three": counts[2], "five": counts[4], "least": min(counts)}
@@ -860,6 +926,12 @@ q = sheet.question(
     ),
     why="The block is y = ReLU(F(x) + x). F must be free to be negative, or it can only ever add. So the ReLU comes after the addition, and the last convolution of the long way has none of its own.",
     probe=_block_inputs,
+    cases={
+        "a free skip": lambda shortcut, **_: shortcut is None,
+        "a stride": lambda shortcut, stride, **_: stride > 1,
+        "other channels": lambda shortcut, stride, **_: shortcut is not None and stride == 1,
+    },
+    still="After the second ReLU nothing is negative, so one more ReLU on the sum of two such numbers changes little: what matters is what the second convolution gives to the addition.",
 )
 
 
@@ -996,6 +1068,7 @@ q = sheet.question(
     probe=_small_training,
     probes=3,
     use=_weights_after,
+    still="Gradients pile up from batch to batch: clearing them once before the loop, when there are none, changes nothing.",
 )
 
 
@@ -1017,13 +1090,15 @@ def _train(model, batches, lr, loss_of=None, optimisers=None, clear_before=True,
 
 
 @q.wrong(
-    "You cleared the gradients after `backward` and before `step`: nothing is left to step with, and the network does not change."
+    "The network does not change at all: no step is made, or nothing is left to step with because the gradients are cleared between `backward` and `step`."
 )
 def _(model, batches, lr):
     _train(model, batches, lr, clear_after=True)
 
 
-@q.wrong("The optimiser is made anew in each step, so its momentum is lost: make it once, before the loop.")
+@q.wrong(
+    "No step remembers those before it: it is plain gradient descent. Either the momentum of 0.9 is gone, or the optimiser is made anew in each step; make it once, before the loop."
+)
 def _(model, batches, lr):
     _train(model, batches, lr, optimisers=True)
 
@@ -1130,6 +1205,11 @@ def evaluate(model, batches):
 
 # %% ../../nbs/exercises/04_architectures.ipynb #741878a4
 ### BEGIN HIDDEN TESTS
+import functools
+import itertools
+import operator
+
+
 def _judged_model(rng):  # in either mode, with statistics that are not those of the pictures
     import torch
     from torch import nn
@@ -1151,7 +1231,7 @@ def _judged(answer, model, batches):
     torch.default_generator.manual_seed(len(batches[-1][1]))  # the same dropout for each answer
     graphs = []
     model.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
-    statistics, mode = model[1].running_mean.clone(), model.training
+    statistics, modes = model[1].running_mean.clone(), [part.training for part in model.modules()]
     came = answer(model, batches)
     if came is None:
         return None
@@ -1163,7 +1243,7 @@ def _judged(answer, model, batches):
         ) from None
     about = {"mean loss": float(loss), "share right": float(share)}
     about["statistics moved"] = not torch.equal(statistics, model[1].running_mean)
-    about["mode changed"] = model.training != mode
+    about["mode changed"] = [part.training for part in model.modules()] != modes
     return about | {"gradients were on": any(graphs)}
 
 
@@ -1185,6 +1265,11 @@ q = sheet.question(
     rtol=1e-5,
     atol=1e-6,
     probes=6,
+    cases={
+        "came in training mode": lambda model, batches: model.training,
+        "came in evaluation mode": lambda model, batches: not model.training,
+    },
+    still="Four things are to change: the mode, the softmax, the weight of a small batch, and what is kept for a backward pass.",
 )
 
 
@@ -1207,43 +1292,66 @@ def _evaluation(model, batches, mode="eval", back="as it was", gradients=False, 
 
 
 @q.wrong(
-    "The network is judged in training mode: dropout is at work, and batch normalisation uses the batch and moves its statistics. `no_grad` does not turn that off."
+    "The network is judged in training mode: dropout is at work, and batch normalisation uses the batch and moves its statistics. `no_grad` does not turn that off.",
+    share=0.75,
 )
 def _(model, batches):
     return _evaluation(model, batches, mode="as it came")
 
 
 @q.wrong(
-    "The model stays in evaluation mode. Whoever goes on training it trains without dropout and does not notice: set the mode back."
+    "The model stays in evaluation mode. Whoever goes on training it trains without dropout and does not notice: set the mode back.",
+    share=0.75,
 )
 def _(model, batches):
     return _evaluation(model, batches, back="evaluation")
 
 
 @q.wrong(
-    "You leave the model in training mode even when it came in evaluation mode. Remember the mode before you change it."
+    "You leave the model in training mode even when it came in evaluation mode. Remember the mode before you change it.",
+    share=0.75,
 )
 def _(model, batches):
     return _evaluation(model, batches, back="training")
 
 
 @q.wrong(
-    "Gradients are on during the forward pass, so everything that a backward pass needs is kept. `eval()` does not turn that off."
+    "Gradients are on during the forward pass, so everything that a backward pass needs is kept. `eval()` does not turn that off.",
+    share=0.75,
 )
 def _(model, batches):
     return _evaluation(model, batches, gradients=True)
 
 
-@q.wrong("The loss is still wrong: `cross_entropy` has the softmax inside, and you apply it once more before.")
+@q.wrong(
+    "The loss is still wrong: `cross_entropy` has the softmax inside, and you apply it once more before.", share=0.75
+)
 def _(model, batches):
     return _evaluation(model, batches, twice=True)
 
 
 @q.wrong(
-    "A mean of the batches' means gives the small batch as much weight as a full one. Each picture should weigh the same."
+    "A mean of the batches' means gives the small batch as much weight as a full one. Each picture should weigh the same.",
+    share=0.75,
 )
 def _(model, batches):
     return _evaluation(model, batches, means=True)
+
+
+LEFT = {
+    "the network is judged in the mode in which it came": {"mode": "as it came"},
+    "gradients are on during the forward pass": {"gradients": True},
+    "the softmax is applied twice for the loss": {"twice": True},
+    "a small batch weighs as much as a full one": {"means": True},
+}
+for several in (2, 3):
+    for named in itertools.combinations(LEFT, several):
+        faults = functools.reduce(operator.or_, (LEFT[fault] for fault in named))
+        q.wrong(
+            f"{several} of the four faults are left: {'; '.join(named)}.",
+            functools.partial(_evaluation, **faults),
+            share=1 - several / 4,
+        )
 
 
 @q.right
@@ -1368,7 +1476,9 @@ def _(model, parts, lr):
     _large_step(model, parts, lr, clear="never")
 
 
-@q.wrong("You clear the gradients before each part, so only those of the last part are left for the step.")
+@q.wrong(
+    "Only the gradients of the last part are left for the step: clear them once, at the start, and not before each part."
+)
 def _(model, parts, lr):
     _large_step(model, parts, lr, clear="each")
 

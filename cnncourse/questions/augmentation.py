@@ -116,14 +116,9 @@ def labels_of(paths):
 def _listed_paths(rng):
     names = rng.choice(["ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen"], rng.integers(2, 5), replace=False)
     of = np.concatenate([names, rng.choice(names, rng.integers(1, 5))])
-    paths = [f"photos/train/{name}/{rng.integers(10_000):04}.jpg" for name in of]
+    top = rng.choice(["photos/train", "photos", "home/kim/photos/train"])
+    paths = [f"{top}/{name}/{rng.integers(10_000):04}.jpg" for name in of]
     return {"paths": [paths[i] for i in rng.permutation(len(paths))]}
-
-
-def _numbered(answer, paths):  # what it returns; names in place of numbers are told in words
-    labels = answer(paths)
-    names = np.ndim(labels) == 1 and len(labels) and all(isinstance(label, str) for label in labels)
-    return "names of classes" if names else labels
 
 
 q = sheet.question(
@@ -139,7 +134,7 @@ q = sheet.question(
     ),
     why="A rule that looks at the names alone gives the same numbers on every machine. Numbering the classes as they appear gives other labels where the system lists the folders in another order: a network trained on one machine then calls cats dogs on the next.",
     probe=_listed_paths,
-    use=_numbered,
+    dtype="whole",
 )
 
 
@@ -228,6 +223,11 @@ q = sheet.question(
         "crop": int(rng.integers(8, 17)),
         "padding": int(rng.integers(0, 5)),
         "flip": bool(rng.integers(2)),
+    },
+    cases={
+        "a flip": lambda flip, padding, **_: flip and padding > 0,
+        "no flip": lambda flip, padding, **_: not flip and padding > 0,
+        "no padding": lambda padding, **_: padding == 0,
     },
 )
 
@@ -319,6 +319,8 @@ q = sheet.question(
         "x": rng.integers(0, 256, (3, 2, 4, 4), dtype=np.uint8),
         "by": rng.integers(-150, 151, 3),
     },
+    dtype="uint8",
+    still="The sum has left 0 to 255 before: what is cut after the cast, or added in a type as narrow, has wrapped around already.",
 )
 
 
@@ -763,6 +765,7 @@ q = sheet.question(
     probe=_pictures_to_divide,
     use=_sets_told,
     accept=_sets_faults,
+    still="As long as the copies are made first, those of one picture come to both sides.",
 )
 
 
@@ -1063,18 +1066,21 @@ q = sheet.question(
     probe=_cutmix_inputs,
     rtol=1e-4,
     atol=1e-5,
+    still="Look at what the loop reads from, and at the share by which the labels are mixed.",
 )
 
 
 @q.wrong(
-    "The labels are right now. But `mixed[j]` may hold a pasted window already, so a third picture comes in: paste from the originals, `x`."
+    "The labels are right now. But `mixed[j]` may hold a pasted window already, so a third picture comes in: paste from the originals, `x`.",
+    share=0.5,
 )
 def _(x, y, partner, share, centre):
     return cutmix_as_handed_out(x, y, partner, share, centre)[0], cutmix(x, y, partner, share, centre)[1]
 
 
 @q.wrong(
-    "The pictures are right now. But the labels use the share that was drawn: where the window is cut off at the border, less was pasted. Count the pixels that really were."
+    "The pictures are right now. But the labels use the share that was drawn: where the window is cut off at the border, less was pasted. Count the pixels that really were.",
+    share=0.5,
 )
 def _(x, y, partner, share, centre):
     return cutmix(x, y, partner, share, centre)[0], cutmix_as_handed_out(x, y, partner, share, centre)[1]
@@ -1194,6 +1200,7 @@ q = sheet.question(
     ),
     why="A map moves with its picture, so it must be flipped back before pixels are compared; a label for a whole picture needs no way back. Average the probabilities and decide at the end: a vote of four labels throws away how sure each look was, and the mean of class numbers means nothing.",
     probe=_map_inputs,
+    dtype="whole",
 )
 
 

@@ -41,6 +41,14 @@ q = sheet.question(
         "stride": int(rng.integers(1, 5)),
         "padding": int(rng.integers(0, 4)),
     },
+    cases={
+        "stride 1": lambda stride, padding, **_: stride == 1 and padding > 0,
+        "no padding": lambda padding, **_: padding == 0,
+        "a rest": lambda size, kernel_size, stride, padding: (size + 2 * padding - kernel_size) % stride > 0,
+        "no rest": lambda size, kernel_size, stride, padding: (
+            stride > 1 and padding > 0 and (size + 2 * padding - kernel_size) % stride == 0
+        ),
+    },
 )
 
 
@@ -106,6 +114,7 @@ q = sheet.question(
         "kernel_size": int(rng.integers(1, 8)),
         "bias": bool(rng.integers(2)),
     },
+    cases={"with bias": lambda bias, **_: bias, "without": lambda bias, **_: not bias},
 )
 
 
@@ -174,6 +183,10 @@ q = sheet.question(
         "x": rng.normal(size=rng.integers(4, 8, 2)),
         "w": rng.normal(size=rng.integers(2, 4, 2)),
     },
+    cases={
+        "a square kernel": lambda x, w: w.shape[0] == w.shape[1] and x.shape[0] != x.shape[1],
+        "a wide or high one": lambda x, w: w.shape[0] != w.shape[1],
+    },
 )
 
 
@@ -240,6 +253,7 @@ halving = {"kernel_size": 3, "stride": 2, "padding": 3, "dilation": 3}
 def _halving_effect(answer, size):
     from cnncourse.convolution import conv_output_size
 
+    answer = {name: exercises.whole_number(number, name, least=name != "padding") for name, number in answer.items()}
     span = answer["dilation"] * (answer["kernel_size"] - 1) + 1
     return {"weights": answer["kernel_size"] ** 2, "span": span, "outputs": conv_output_size(size, **answer)}
 
@@ -337,6 +351,7 @@ q = sheet.question(
     ),
     why="`reshape` only reads numbers in the order of the axes. The rows of the table must list channel, then kernel row, then kernel column, since the weights do. With one channel both orders are the same, so a test with one channel cannot find this.",
     probe=_layer_inputs,
+    still="`w` is read in the right order already: it is the rows of `table` that must follow it.",
 )
 
 
@@ -574,6 +589,10 @@ q = sheet.question(
         "dy": rng.normal(size=rng.integers(3, 7, 2)),
         "w": rng.normal(size=rng.integers(2, 4, 2)),
     },
+    cases={
+        "a square kernel": lambda dy, w: w.shape[0] == w.shape[1],
+        "a wide or high one": lambda dy, w: w.shape[0] != w.shape[1],
+    },
 )
 
 
@@ -584,7 +603,9 @@ def _(dy, w):
     return input_gradient(dy, w[::-1, ::-1])
 
 
-@q.wrong("Where windows overlap, an input has several shares: add them with `+=`. With `=` only the last one stays.")
+@q.wrong(
+    "Where windows overlap, an input has a share from each of them, but yours keeps the last one only: the shares must be added up."
+)
 def _(dy, w):
     (oh, ow), (kh, kw) = dy.shape, w.shape
     dx = np.zeros((oh + kh - 1, ow + kw - 1))

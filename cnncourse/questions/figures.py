@@ -44,8 +44,12 @@ def _axes(count=1):  # axes side by side on a figure that pyplot does not hold
     return Figure(figsize=(2, 2)).subplots(1, count, squeeze=False)[0]
 
 
-def _shown(image):  # the colours that one sees, (h, w, 3)
-    return np.asarray(image.to_rgba(image.get_array()))[..., :3]
+def _shown(image):  # the colours that one sees, (h, w, 3), from the top and from the left
+    colours = np.asarray(image.to_rgba(image.get_array()))[..., :3]
+    left, right, bottom, top = image.get_extent()
+    ends = [(left, top), (right, bottom)] if image.origin == "upper" else [(left, bottom), (right, top)]
+    first, last = image.axes.transData.transform(ends)  # of the first and the last pixel, upwards
+    return colours[:: -1 if first[1] < last[1] else 1, :: -1 if first[0] > last[0] else 1]
 
 
 ### END HIDDEN TESTS
@@ -76,6 +80,10 @@ q = sheet.question(
         "height": float(rng.integers(4, 13)) / 2,
         "own_dpi": int(rng.choice([60, 80, 120])),
         "dpi": "figure" if rng.integers(2) else int(rng.choice([50, 150, 200])),
+    },
+    cases={
+        "the figure's own": lambda dpi, **_: dpi == "figure",
+        "a number": lambda dpi, **_: dpi != "figure",
     },
 )
 
@@ -175,7 +183,7 @@ def _curve_drawn(answer, place, accuracy, name):
         "xlabel of ax": ax.get_xlabel(),
         "legend of ax": "none" if legend is None else [text.get_text() for text in legend.get_texts()],
         "lines and texts on the other axes": len(other.get_lines()) + bool(other.get_title() + other.get_xlabel()),
-        "axes on new figures of pyplot": elsewhere,
+        "pyplot's current figure": ("left alone", "drawn on", "exchanged for that of `ax`")[min(elsewhere, 2)],
     }
 
 
@@ -199,6 +207,8 @@ q = sheet.question(
     },
     use=_curve_drawn,
     probes=3,
+    cases={"the left axes": lambda place, **_: place == 0, "the right axes": lambda place, **_: place == 1},
+    still="Each call of `plt` that is left goes to the current axes, which need not be `ax`.",
 )
 
 
@@ -265,6 +275,19 @@ def _(ax, accuracy, name):
     ax.plot(accuracy, label=name)
     ax.set(title="accuracy on unseen pictures", xlabel="epoch")
     ax.legend()
+
+
+@q.wrong(
+    "All stands on `ax`, but `plt.sca` has made it the current axes: whatever is drawn next by `plt` goes there too. Call the methods of `ax`."
+)
+def _(ax, accuracy, name):
+    import matplotlib.pyplot as plt
+
+    plt.sca(ax)
+    plt.plot(range(1, len(accuracy) + 1), accuracy, label=name)
+    plt.title("accuracy on unseen pictures")
+    plt.xlabel("epoch")
+    plt.legend()
 
 
 @q.right
@@ -449,7 +472,8 @@ q = sheet.question(
     probe=_picture_inputs,
     use=_picture_drawn,
     probes=4,
-    atol=0.005,  # a colour map has 256 steps
+    atol=0.005,  # a colour map has 256 steps,
+    cases={"one channel": lambda x, **_: len(x) == 1, "three": lambda x, **_: len(x) == 3},
 )
 
 
@@ -514,6 +538,20 @@ def _(ax, x, mean, std):
 @q.wrong("All channels got the mean and the std of the first one: each channel has its own.")
 def _(ax, x, mean, std):
     picture(ax, x, mean[:1].repeat(len(x)), std[:1].repeat(len(x)))
+
+
+@q.wrong("The picture stands on its head: row 0 of the array belongs to the top, where `imshow` puts it by itself.")
+def _(ax, x, mean, std):
+    picture(ax, x, mean, std)
+    ax.invert_yaxis()
+
+
+@q.wrong(
+    "`Greys_r` is no even scale: Matplotlib's `Greys` is made for printing, and its middle is too bright. The even one is called `gray`."
+)
+def _(ax, x, mean, std):
+    image = picture(ax, x, mean, std)
+    image.set_cmap("Greys_r")
 
 
 @q.right
@@ -587,6 +625,8 @@ def _confusion_drawn(answer, true, predicted, classes):
     return {
         "pictures on ax": len(images),
         "shares": np.ma.getdata(images[-1].get_array()).astype(float) if images else np.zeros(0),
+        "scale of the colours": [float(end) for end in images[-1].get_clim()] if images else [],
+        "names along the axes": [[text.get_text() for text in axis.get_ticklabels()] for axis in (ax.xaxis, ax.yaxis)],
         "text in each cell, row by row": [[texts.get((j, i), "nothing") for j in range(3)] for i in range(3)],
         "xlabel": ax.get_xlabel(),
         "ylabel": ax.get_ylabel(),
@@ -624,6 +664,7 @@ q = sheet.question(
     probe=_confusion_inputs,
     use=_confusion_drawn,
     probes=2,
+    still="Shares above 100 % are a sign and not the fault: each cell must be divided by the sum of its own row.",
 )
 
 
@@ -721,11 +762,11 @@ def _maps_measured(answer, scores, sizes):  # sizes: of weights, from 0 to 0.9
 
     for name in (answer["scores"], answer["weights"]):
         if isinstance(name, str) and name not in mpl.colormaps:
-            raise ValueError(f"Matplotlib has no colour map called {name!r}")
+            raise exercises.Unfit(f"Matplotlib has no colour map called {name!r}")
     scored, weighted = (mpl.colormaps.get_cmap(answer[what]) for what in ("scores", "weights"))
-    low, high = float(answer["weights_vmin"]), float(answer["weights_vmax"])
+    low, high = (exercises.real_number(answer[name], name) for name in ("weights_vmin", "weights_vmax"))
     if not low < high:
-        raise ValueError(f"weights_vmin must be below weights_vmax; {low:g} and {high:g} came")
+        raise exercises.Unfit(f"weights_vmin must be below weights_vmax; {low:g} and {high:g} came")
     seen = scored(np.sort([0, *scores, 1]))[:, :3]
     scale = Normalize(-1, 1)  # the map by itself: zero in its middle
     sizes = np.sort([0, *sizes / 0.9, 1])
@@ -876,7 +917,12 @@ q = sheet.question(
     probe=_grid_inputs,
     use=_grid_drawn,
     probes=2,
-    atol=0.005,  # a colour map has 256 steps
+    atol=0.005,  # a colour map has 256 steps,
+    cases={
+        "a short row": lambda pictures, columns: len(pictures) == 3,
+        "one column": lambda pictures, columns: columns == 1,
+        "one row, short": lambda pictures, columns: columns == 3,
+    },
 )
 
 
@@ -929,6 +975,18 @@ def _(fig, pictures, columns):
 @q.wrong("The last row is short, and empty frames are left in it: switch those axes off, or do not make them.")
 def _(fig, pictures, columns):
     _grid_with(fig, pictures, columns, hide=False)
+
+
+@q.wrong("The pictures stand on their heads: row 0 of an array belongs to the top, where `imshow` puts it by itself.")
+def _(fig, pictures, columns):
+    _grid_with(fig, pictures, columns, origin="lower")
+
+
+@q.wrong(
+    "`Greys_r` is no even scale: Matplotlib's `Greys` is made for printing, and its middle is too bright. The even one is called `gray`."
+)
+def _(fig, pictures, columns):
+    _grid_with(fig, pictures, columns, cmap="Greys_r")
 
 
 @q.right
@@ -1019,6 +1077,10 @@ q = sheet.question(
     why="Every point goes through a chain: scale, limits, the rectangle of the axes, inches, dpi. `ax.transData.transform` is that chain, and gives pixels from the lower left corner. A saved picture has its row 0 at the top, so the vertical place is turned over.",
     probe=_point_inputs,
     use=_point_placed,
+    cases={
+        "linear": lambda yscale, **_: yscale == "linear",
+        "logarithmic": lambda yscale, **_: yscale == "log",
+    },
 )
 
 

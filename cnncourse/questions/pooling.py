@@ -42,6 +42,13 @@ q = sheet.question(
     ),
     why="Pooling works on each map by itself, so n and c stay. Along height and width it is a window that slides, as in convolution: the same formula and the same floor. The stride that nobody gave is the pool size.",
     probe=_shape_inputs,
+    cases={
+        "no stride": lambda h, pool_size, stride, **_: stride is None and h % pool_size > 0,
+        "a small stride": lambda pool_size, stride, **_: stride is not None and stride < pool_size,
+        "a rest": lambda h, w, pool_size, stride, **_: (
+            stride is not None and (h - pool_size) % stride > 0 and (w - pool_size) % stride > 0
+        ),
+    },
 )
 
 
@@ -124,6 +131,11 @@ q = sheet.question(
     ),
     why="A zero is larger than every negative number, so padding with zeros would put values into the result that the map does not have. Minus infinity never wins. Frameworks do just that.",
     probe=_map_inputs,
+    cases={
+        "negative, padded": lambda x, pool_size, padding: x.max() < 0 < padding,
+        "padded": lambda x, pool_size, padding: x.max() > 0 and padding > 0,
+        "not padded": lambda x, pool_size, padding: padding == 0 and x.shape[0] % pool_size > 0,
+    },
 )
 
 
@@ -221,6 +233,12 @@ q = sheet.question(
     ),
     why="A mean over the whole window divides by pool_size squared, although some of its numbers are added zeros. Divide the sum by the number of real pixels instead. PyTorch has both ways, as `count_include_pad`; Keras never counts padding.",
     probe=_bright_inputs,
+    cases={
+        "padded": lambda x, pool_size, padding: padding > 0,
+        "padded, with a rest": lambda x, pool_size, padding: padding > 0 and (x.shape[0] + 2 * padding) % pool_size > 0,
+        "not padded": lambda x, pool_size, padding: padding == 0,
+    },
+    still="The sum is not at fault, but the number by which a window at the border is divided.",
 )
 
 
@@ -304,6 +322,7 @@ q = sheet.question(
         "classes": int(rng.integers(2, 1000)),
         "head": ["flatten", "average"][rng.integers(2)],
     },
+    cases={"flatten": lambda head, **_: head == "flatten", "average": lambda head, **_: head == "average"},
 )
 
 
@@ -369,7 +388,9 @@ def dropout(x, u, rate, training):
 def _dropout_inputs(rng):
     x = rng.normal(size=(2, 3, 4, 4))
     u = rng.uniform(size=x.shape if rng.integers(2) else (2, 3, 1, 1))
-    return {"x": x, "u": u, "rate": float(rng.choice([0.2, 0.3, 0.6, 0.75])), "training": bool(rng.integers(3))}
+    rate = float(rng.choice([0.2, 0.3, 0.6, 0.75]))
+    u[tuple(rng.integers(u.shape))] = rate  # not below the rate
+    return {"x": x, "u": u, "rate": rate, "training": bool(rng.integers(3))}
 
 
 q = sheet.question(
@@ -384,6 +405,11 @@ q = sheet.question(
     ),
     why="A value survives with probability 1 - rate, so dividing by 1 - rate keeps its expected value. For this reason nothing is left to do at inference. A random number for each map instead of each value makes the same line into spatial dropout.",
     probe=_dropout_inputs,
+    cases={
+        "each value": lambda x, u, rate, training: training and u.shape == x.shape and rate < 0.5,
+        "whole maps": lambda x, u, rate, training: training and u.shape != x.shape and rate > 0.5,
+        "no training": lambda x, u, rate, training: not training,
+    },
 )
 
 
@@ -428,6 +454,11 @@ def _(x, u, rate, training):
 )
 def _(x, u, rate, training):
     return np.where(u < rate, 0, x) if training else x * (1 - rate)
+
+
+@q.wrong("A number that equals `rate` is not below it: that value stays.")
+def _(x, u, rate, training):
+    return np.where(u <= rate, 0, x / (1 - rate)) if training else x
 
 
 @q.right
@@ -654,6 +685,11 @@ q = sheet.question(
     ),
     why="The output follows only the largest number of its window, so the whole gradient goes there and the others get none. Where several are equal, somebody must choose: PyTorch takes the first. Where windows overlap, one pixel can win several times, and its shares add up.",
     probe=_overlapping,
+    cases={
+        "windows of two": lambda pool_size, **_: pool_size == 2,
+        "windows of three": lambda pool_size, stride, **_: pool_size == 3 and stride == 1,
+        "windows of three, in steps of two": lambda pool_size, stride, **_: pool_size == 3 and stride == 2,
+    },
 )
 
 
@@ -670,7 +706,7 @@ def _spread(dy, x, pool_size, stride, share):  # adds share(window) * dy to each
 
 
 @q.wrong(
-    "A pixel that wins in several windows gets the sum of their gradients: `+=`. With `=` only the last one stays."
+    "A pixel that wins in several windows must get the sum of their gradients, and yours keeps one of them. In a loop `+=` adds them up; `dx[rows, columns] += dy` does not where a place occurs twice, but `np.add.at` does."
 )
 def _(dy, x, pool_size, stride):
     dx = np.zeros(x.shape)

@@ -41,6 +41,18 @@ q = sheet.question(
         "batch_size": int(rng.choice([16, 32, 48, 64, 100])),
         "drop_last": bool(rng.integers(2)),
     },
+    cases={
+        "a small rest, kept": lambda n_images, percent, batch_size, drop_last: (
+            not drop_last and 0 < n_images * percent // 100 % batch_size < batch_size / 2
+        ),
+        "a large rest, kept": lambda n_images, percent, batch_size, drop_last: (
+            not drop_last and n_images * percent // 100 % batch_size > batch_size / 2
+        ),
+        "a rest, dropped": lambda n_images, percent, batch_size, drop_last: (
+            drop_last and n_images * percent // 100 % batch_size > batch_size / 2
+        ),
+        "no rest": lambda n_images, percent, batch_size, drop_last: n_images * percent // 100 % batch_size == 0,
+    },
 )
 
 
@@ -77,6 +89,14 @@ def _(n_images, percent, batch_size, drop_last):
 )
 def _(n_images, percent, batch_size, drop_last):
     return steps(n_images, percent, batch_size, not drop_last)
+
+
+@q.wrong(
+    "You rounded to the nearest number of steps, which loses a small rest: any rest makes one step more, unless it is dropped."
+)
+def _(n_images, percent, batch_size, drop_last):
+    n_train = n_images * percent // 100
+    return n_train // batch_size if drop_last else round(n_train / batch_size)
 
 
 @q.right
@@ -121,6 +141,10 @@ q = sheet.question(
     ),
     why="A transpose moves axes and keeps each number with its pixel and channel. A reshape reads the numbers in the order of memory, so it would cut colours and pixels apart, although the shape looks right.",
     probe=lambda rng: {"x": rng.normal(size=(int(rng.integers(1, 4)), 4, 4, 4) if rng.integers(2) else (2, 4, 5, 3))},
+    cases={
+        "as many channels as pixels": lambda x: x.shape[1:] == (4, 4, 4),
+        "three channels": lambda x: x.shape[-1] == 3,
+    },
 )
 
 
@@ -206,6 +230,7 @@ q = sheet.question(
     ),
     why="uint8 has no negative numbers: 3 - 5 wraps around to 254. Once that has happened nothing brings it back. So the pictures must get a type with room before they are subtracted.",
     probe=lambda rng: {name: rng.integers(0, 256, (16, 16)).astype(np.uint8) for name in ("before", "after")},
+    still="A type that is changed after the subtraction changes nothing: by then 3 - 5 is 254 already.",
 )
 
 
@@ -724,7 +749,9 @@ def _(w, curvature, lr, momentum, n_steps):
     return descend(w, -curvature, lr, momentum, n_steps)
 
 
-@q.wrong("The velocity begins at zero again in each step, so nothing is remembered: set it to 0 once, before the loop.")
+@q.wrong(
+    "No step remembers those before it: `momentum` has no effect, or the velocity begins at zero again in each step. Set it to 0 once, before the loop."
+)
 def _(w, curvature, lr, momentum, n_steps):
     return descend(w, curvature, lr, 0, n_steps)
 
@@ -817,6 +844,7 @@ learning_rate = 0.4
 # %% ../../nbs/exercises/01_scaling.ipynb #389fa679
 ### BEGIN HIDDEN TESTS
 def _rate_effect(lr, curvatures):  # for each bowl, what a step multiplies the distance by, and what is left in the end
+    lr = exercises.real_number(lr, "the learning rate")
     return {curvature: (1 - lr * curvature, abs(1 - lr * curvature) ** 60) for curvature in curvatures}
 
 
@@ -897,6 +925,7 @@ q = sheet.question(
     },
     rtol=1e-4,  # float32 is good enough
     atol=1e-5,
+    cases={"training": lambda training, **_: training, "inference": lambda training, **_: not training},
 )
 
 
@@ -1045,6 +1074,7 @@ q = sheet.question(
     why="Adding floats rounds, so the computed mean of equal numbers is often a little off, and the deviation is tiny but not 0. No fixed border tells such a rounding error from the honest spread of a column in a small unit. Comparing the smallest with the largest value needs no arithmetic, so it is exact.",
     probe=_awkward_columns,
     atol=1e-5,
+    still="A constant column's deviation is tiny there, but not 0: a test for 0 cannot find it.",
 )
 
 

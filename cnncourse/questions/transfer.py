@@ -42,6 +42,11 @@ q = sheet.question(
         "classes": int(rng.integers(2, 21)),
         "frozen": int(rng.integers(0, 4)),
     },
+    cases={
+        "nothing frozen": lambda frozen, **_: frozen == 0,
+        "all blocks frozen": lambda channels, classes, frozen: frozen == len(channels) - 1,
+        "some frozen": lambda channels, classes, frozen: 0 < frozen < len(channels) - 1,
+    },
 )
 
 
@@ -143,6 +148,7 @@ q = sheet.question(
         "mean": rng.uniform(0.35, 0.55, 3).round(3),
         "std": rng.uniform(0.2, 0.3, 3).round(3),
     },
+    dtype="float",
 )
 
 
@@ -330,6 +336,11 @@ q = sheet.question(
     ),
     why="The order of a network is the order of its list of layers, not that of its names. A name is compared as a whole, since `block1` is also the beginning of `block10`. Batch normalisations stay frozen because the few pictures of a new task give bad statistics.",
     probe=_second_phase_inputs,
+    cases={
+        "block1 of more than nine": lambda layers, until: until == "block1",
+        "block10 or a later one": lambda layers, until: len(until) > 6,
+        "another": lambda layers, until: len(until) == 6 and until != "block1",
+    },
 )
 
 
@@ -418,6 +429,10 @@ q = sheet.question(
     level=2,
     read="T6.2",
     atol=1e-15,
+    cases={
+        "few blocks": lambda layers, **_: len(layers) < 12,
+        "more than nine": lambda layers, **_: len(layers) > 20,
+    },
     hints=(
         "Begin at the output: how many steps lie between a layer's block and the head?",
         "The head is 0 steps away, the last block 1 step. Each step divides by `factor` once more.",
@@ -425,7 +440,7 @@ q = sheet.question(
     ),
     why="Early layers find what all pictures share, so they should move least. Dividing by the same factor at each block gives a geometric row of rates: after k blocks it is `last / factor**k`. The head itself is divided not even once.",
     probe=lambda rng: {
-        "layers": _blocks(int(rng.integers(3, 7))),
+        "layers": _blocks(int(rng.choice([3, 4, 5, 10, 12]))),
         "last": float(rng.choice([0.1, 0.03, 0.01, 0.003])),
         "factor": float(rng.choice([2.0, 2.6, 3.0, 5.0])),
     },
@@ -479,6 +494,14 @@ def _(layers, last, factor):
     return {name: last / (factor * k) if k else last for name, k in _steps(layers).items()}
 
 
+@q.wrong(
+    "You sorted the blocks by name. The alphabet puts `block10` before `block2`: the order of the network is that of the list."
+)
+def _(layers, last, factor):
+    blocks = sorted({name.split(".")[0] for name in layers})
+    return {name: last / factor ** (len(blocks) - 1 - blocks.index(name.split(".")[0])) for name in layers}
+
+
 @q.right
 def _(layers, last, factor):  # from the head back
     rate, block, found = last, "head", {}
@@ -512,26 +535,27 @@ momentum = {"PyTorch": 0.01, "Keras": 0.99}
 
 # %% ../../nbs/exercises/06_transfer.ipynb #89418537
 ### BEGIN HIDDEN TESTS
-def _running_means(answer, old, new):  # of both frameworks after 40 batches
+def _running_means(answer, old, new):  # of both frameworks after 1 batch and after 40
     found = {}
-    for framework, share in (("PyTorch", float(answer["PyTorch"])), ("Keras", 1 - float(answer["Keras"]))):
-        if not 0 <= share <= 1:
-            raise ValueError(f"a momentum is a number from 0 to 1; {answer[framework]} came for {framework}")
-        running = old
+    for framework in ("PyTorch", "Keras"):
+        number = exercises.real_number(answer[framework], f"the momentum for {framework}")
+        if not 0 <= number <= 1:
+            raise exercises.Unfit(f"a momentum is a number from 0 to 1; {number:g} came for {framework}")
+        share, running = (number if framework == "PyTorch" else 1 - number), [old]
         for _ in range(40):
-            running = (1 - share) * running + share * new
-        found[framework] = running
+            running.append((1 - share) * running[-1] + share * new)
+        found[framework] = [running[1], running[40]]
     return found
 
 
 def _left_of_old(running, old, new):
-    left = {framework: (value - new) / (old - new) for framework, value in running.items()}
-    return "; ".join(
-        f"in {framework} the old mean counts for {max(share, 0):.3f} after 40 batches, 0.5 to 0.8 was asked"
-        + (" (did you take the word as the other framework means it?)" if share < 1e-6 else "")
-        for framework, share in left.items()
-        if not 0.5 - 1e-9 <= share <= 0.8 + 1e-9
-    )
+    told = []
+    for framework, after in running.items():
+        one, forty = (max((value - new) / (old - new), 0) for value in after)
+        if not 0.5 - 1e-9 <= forty <= 0.8 + 1e-9:
+            text = f"in {framework} one batch leaves {one:.3g} of the old mean, so {forty:.3g} is left after 40"
+            told.append(text + "; 0.5 to 0.8 was asked, after all 40")
+    return "; ".join(told)
 
 
 q = sheet.question(
@@ -570,6 +594,14 @@ q.wrong(
     {"PyTorch": 0.1, "Keras": 0.9},
 )
 q.wrong(
+    "Half of the old mean, or two thirds of it, is to be left after 40 batches, not after each: 0.65 forty times over is nearly nothing.",
+    {"PyTorch": 0.35, "Keras": 0.65},
+)
+q.wrong(
+    "A half is what each batch leaves of the old mean, in both frameworks: after 40 batches nothing is left of it. What is left after all of them was asked.",
+    {"PyTorch": 0.5, "Keras": 0.5},
+)
+q.wrong(
     "With a thousandth of each batch the running mean hardly moves in 40 batches: more than 0.95 of the old mean is left.",
     {"PyTorch": 0.001, "Keras": 0.999},
 )
@@ -591,9 +623,9 @@ def may_use(data, checksum):
 def _file(rng):  # bytes, and a checksum that fits or does not
     import hashlib
 
-    data = rng.bytes(int(rng.integers(2000, 5000)))
+    data = rng.bytes(int(rng.choice([rng.integers(100, 1000), rng.integers(2000, 5000)])))
     checksum = hashlib.new(str(rng.choice(["sha256", "md5"])), data).hexdigest()
-    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated"], p=[0.5, 0.1, 0.1, 0.2, 0.1])
+    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated"])
     if case == "cut off":
         data = data[: len(data) // 2]
     if case == "damaged":
@@ -617,6 +649,15 @@ q = sheet.question(
     ),
     why="A checksum depends on every byte, so only that of the whole file, compared digit for digit, tells whether it is the published one. Hexadecimal digits mean the same in small and in capital letters. A file that cannot be checked is not used: weights that are wrong in one place load without a word.",
     probe=_file,
+    cases={
+        "a whole file with a SHA-256": lambda data, checksum: may_use(data, checksum) and len(checksum) == 64,
+        "a whole file with an MD5": lambda data, checksum: may_use(data, checksum) and len(checksum) == 32,
+        "a whole file, capitals": lambda data, checksum: may_use(data, checksum) and checksum.isupper(),
+        "a small whole file": lambda data, checksum: may_use(data, checksum) and len(data) < 1024,
+        "a large whole file": lambda data, checksum: may_use(data, checksum) and len(data) > 2000,
+        "another file": lambda data, checksum: checksum is not None and not may_use(data, checksum),
+        "nothing stated": lambda data, checksum: checksum is None,
+    },
 )
 
 
@@ -728,11 +769,14 @@ def _network(rng, channels, classes):  # blocks, and a head behind them; in trai
 def _features_of(answer, number, depth):  # what came, and what became of the model
     rng = np.random.default_rng(number)
     model = _network(rng, [2, 3, 5, 4, 6], 3)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
     found = answer(model, rng.uniform(0, 1, (4, 2, 6, 5)).astype(np.float32), depth)
+    changed = [name for name, value in model.state_dict().items() if not value.equal(state[name])]
     modes = {part.training for part in model.modules()}
     return {
         "the features": found,
-        "the running means afterwards": np.concatenate([block[1].running_mean.numpy() for block in model[:-1]]),
+        "numbers of the model that changed": changed,
+        "weights that learn afterwards": sum(weight.requires_grad for weight in model.parameters()),
         "the mode afterwards": {(True,): "training", (False,): "use"}.get(tuple(modes), "some parts in training"),
     }
 
@@ -808,6 +852,15 @@ def _(model, x, depth):
         maps = model[:depth](torch.tensor(x))
     model.train()
     return maps.flatten(1).numpy()
+
+
+@q.wrong(
+    "The features are right, but no weight of the model learns any more: `requires_grad` is off for good. Whoever lent it goes on training: `torch.no_grad()` turns gradients off for your computation only."
+)
+def _(model, x, depth):
+    found = features_at(model, x, depth)
+    model.requires_grad_(False)
+    return found
 
 
 @q.right
@@ -931,6 +984,7 @@ q = sheet.question(
     probe=lambda rng: {"number": int(rng.integers(10**6)), "lr": float(rng.choice([0.3, 0.5, 1.0]))},
     use=_trained_head,
     probes=2,
+    still="`model.train()` puts the backbone back into training mode, and `no_grad` or `requires_grad` say nothing about the mode.",
 )
 
 
@@ -1054,7 +1108,7 @@ def linear_probe(train, y, test):
 def _few_features(rng):  # three classes that overlap; the new pictures are a little brighter
     labels = rng.permutation(10)[:3]
     centres = rng.normal(size=(3, 4))
-    y, new = rng.permutation(np.repeat([0, 1, 2], 5)), rng.integers(0, 3, 30)
+    y, new = rng.permutation(np.repeat([0, 1, 2], rng.permutation([3, 5, 10]))), rng.integers(0, 3, 30)
     scale = rng.uniform(0.5, 3, 4)
     train, test = (scale * (centres[k] + rng.normal(0, 0.8, (len(k), 4))) for k in (y, new))
     return {"train": train, "y": labels[y], "test": 1.3 * test + scale}
@@ -1074,6 +1128,7 @@ q = sheet.question(
     ),
     why="Mean and standard deviation are fitted numbers, as the weights are. Taken with the test they make the result depend on pictures that are not there yet when the head is used. The outputs of a head have no names of their own: whoever makes the columns and whoever reads them must use the same order.",
     probe=_few_features,
+    still="Follow the test pictures through the lines, and then the order of the labels.",
 )
 
 
@@ -1090,13 +1145,13 @@ def _as_met(y):  # the labels in the order of their first appearance
     return np.array(list(dict.fromkeys(y.tolist())))
 
 
-@q.wrong("One bug is left: the mean and the standard deviation still look at the test.")
+@q.wrong("One bug is left: the mean and the standard deviation still look at the test.", share=0.5)
 def _(train, y, test):
     both = np.concatenate([train, test])
     return _probed(train, y, test, both, both, np.unique(y), np.unique(y))
 
 
-@q.wrong("One bug is left: the classes. The columns of `targets` are sorted, the list of names is not.")
+@q.wrong("One bug is left: the classes. The columns of `targets` are sorted, the list of names is not.", share=0.5)
 def _(train, y, test):
     return _probed(train, y, test, train, train, np.unique(y), _as_met(y))
 
