@@ -246,8 +246,11 @@ def test_nbgrader_hands_out_and_grades(classroom, week):
         done = api.autograde(week, student)
         assert done["success"], done["log"]
         score = api.get_submission(week, student)
-        assert score["max_score"] == sum(c.metadata.nbgrader.get("points", 0) for c in graded(teacher(week)).values())
-        assert score["score"] == (0 if student == "blank" else score["max_score"]), student
+        points = {c.cell_type: 0 for c in teacher(week).cells}  # a person marks what is answered in words
+        for cell in graded(teacher(week)).values():
+            points[cell.cell_type] += cell.metadata.nbgrader.get("points", 0)
+        assert score["max_score"] == sum(points.values())
+        assert score["score"] == (0 if student == "blank" else points["code"]), student
 
 
 # Whatever a learner types

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     # the floor: pictures, labels and files come in by one door each
     **dict.fromkeys(["curriculum", "files", "labels", "lessons", "pictures"], ()),
     **dict.fromkeys(["exercises", "supervisor", "weights"], ("files",)),
+    "open_questions": ("exercises",),
     "reports": ("files", "pictures"),
     # each week on its rooms
     **dict.fromkeys(["scalers", "scaling_checks"], ()),
