@@ -625,6 +625,775 @@ def _(dy, w):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/02_convolution.ipynb #7ce89fe8
+def border(row, padding, mode):
+    ### BEGIN SOLUTION
+    names = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    return np.pad(row, padding, mode=names[mode])
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #23480b30
+### BEGIN HIDDEN TESTS
+_MODES = "zeros", "reflect", "replicate", "circular"
+
+
+def _borders(answer, row, padding):  # every mode, each time
+    return {mode: answer(row, padding, mode) for mode in _MODES}
+
+
+q = sheet.question(
+    "border",
+    border,
+    kind="write",
+    level=1,
+    read="T2.8",
+    hints=(
+        "Take the row 1 2 3 4 and padding 2, and write the four results on paper first.",
+        "They are 0 0 1 2 3 4 0 0, 3 2 1 2 3 4 3 2, 1 1 1 2 3 4 4 4 and 3 4 1 2 3 4 1 2. NumPy's `np.pad` knows all four, by other names.",
+    ),
+    why="A border invents pixels, and each way invents others: zeros draw an edge round the picture, `replicate` draws streaks, `reflect` keeps the texture, and `circular` is right for what closes on itself, such as an angle. NumPy calls them constant, reflect, edge and wrap; its `symmetric` repeats the end pixel and is none of the four.",
+    probe=lambda rng: {"row": rng.uniform(1, 2, int(rng.integers(5, 9))), "padding": int(rng.integers(2, 4))},
+    use=_borders,
+)
+
+
+@q.wrong("`reflect` is mirrored at the middle of the end pixel: that pixel is not repeated. You repeated it.")
+def _(row, padding, mode):
+    return np.pad(row, padding, mode="symmetric") if mode == "reflect" else border(row, padding, mode)
+
+
+@q.wrong("`circular` goes on from the **other** end: before the first pixel stands the last one.")
+def _(row, padding, mode):
+    wrapped = np.concatenate([row[:padding], row, row[-padding:]])
+    return wrapped if mode == "circular" else border(row, padding, mode)
+
+
+@q.wrong("You exchanged `reflect` and `replicate`: replicate repeats the one pixel at the end.")
+def _(row, padding, mode):
+    return border(row, padding, {"reflect": "replicate", "replicate": "reflect"}.get(mode, mode))
+
+
+@q.wrong("The border stands on one side only, or is cut in half: each side gets `padding` pixels.")
+def _(row, padding, mode):
+    return border(row, padding, mode)[padding:]
+
+
+@q.wrong("You put zeros in the border whatever the mode is.")
+def _(row, padding, mode):
+    return np.pad(row, padding)
+
+
+@q.right
+def _(row, padding, mode):  # which pixel stands at each place
+    n = len(row)
+    places = np.arange(-padding, n + padding)
+    if mode == "zeros":
+        return np.where((places < 0) | (places >= n), 0, row[places % n])
+    if mode == "replicate":
+        return row[places.clip(0, n - 1)]
+    if mode == "circular":
+        return row[places % n]
+    return row[n - 1 - abs(n - 1 - abs(places))]
+
+
+@q.right
+def _(row, padding, mode):
+    import torch
+
+    mode = "constant" if mode == "zeros" else mode
+    return torch.nn.functional.pad(torch.tensor(row)[None, None], (padding, padding), mode=mode)[0, 0]
+
+
+@q.right
+def _(row, padding, mode):
+    values = row.tolist()
+    before, after = {
+        "zeros": ([0] * padding, [0] * padding),
+        "reflect": (values[padding:0:-1], values[-2 : -padding - 2 : -1]),
+        "replicate": (values[:1] * padding, values[-1:] * padding),
+        "circular": (values[-padding:], values[:padding]),
+    }[mode]
+    return np.array([*before, *values, *after])
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #754f3c63
+def grouped(x, w, groups):
+    from cnncourse.convolution import conv2d
+
+    made = [conv2d(x[:, g::groups], w[g::groups]) for g in range(groups)]
+    return np.concatenate(made, axis=1)
+
+
+### BEGIN SOLUTION
+grouped_as_handed_out = grouped
+
+
+def grouped(x, w, groups):
+    from cnncourse.convolution import conv2d
+
+    pairs = zip(np.split(x, groups, axis=1), np.split(w, groups), strict=True)
+    return np.concatenate([conv2d(channels, kernels) for channels, kernels in pairs], axis=1)
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #2b3ef83e
+### BEGIN HIDDEN TESTS
+def _grouped_inputs(rng):  # each group has two channels or more, and two kernels or more
+    groups, channels, kernels = (int(n) for n in rng.integers([2, 2, 2], [4, 4, 4]))
+    x = rng.normal(size=(2, groups * channels, 4, 5))
+    return {"x": x, "w": rng.normal(size=(groups * kernels, channels, 2, 3)), "groups": groups}
+
+
+q = sheet.question(
+    "grouped",
+    grouped,
+    starts_as=grouped_as_handed_out,
+    kind="bug",
+    level=2,
+    read="T2.8",
+    hints=(
+        "Which channels does `x[:, 0::2]` take out of six? Are they neighbours?",
+        "With 6 channels in 2 groups, group 0 has the channels 0, 1 and 2. The kernels are cut in the same way.",
+        "`np.split(x, groups, axis=1)` gives blocks of neighbours; `np.split(w, groups)` does it for the kernels.",
+    ),
+    why="`x[:, g::groups]` takes every `groups`-th channel, so the blocks are mixed, and the kernels too. With one group, or with one channel in each group, both ways are the same: that is why the usual tests find nothing.",
+    probe=_grouped_inputs,
+    probes=4,
+    rtol=1e-4,
+    atol=1e-6,
+)
+
+
+def _grouped(x, w, groups, mixed_channels=False, mixed_kernels=False):
+    from cnncourse.convolution import conv2d
+
+    c, o = x.shape[1] // groups, len(w) // groups
+    made = []
+    for g in range(groups):
+        channels = x[:, g::groups] if mixed_channels else x[:, g * c : (g + 1) * c]
+        made.append(conv2d(channels, w[g::groups] if mixed_kernels else w[g * o : (g + 1) * o]))
+    return np.stack(made, axis=1)
+
+
+@q.wrong("The channels are cut rightly now, the kernels are not: they stand in blocks of neighbours too.")
+def _(x, w, groups):
+    made = _grouped(x, w, groups, mixed_kernels=True)
+    return made.reshape(len(x), len(w), *made.shape[3:])
+
+
+@q.wrong("The kernels are cut rightly now, the channels are not: a group has channels that stand side by side.")
+def _(x, w, groups):
+    made = _grouped(x, w, groups, mixed_channels=True)
+    return made.reshape(len(x), len(w), *made.shape[3:])
+
+
+@q.wrong("The groups are right, but their results are shuffled: first all maps of the first group, then the next.")
+def _(x, w, groups):
+    made = _grouped(x, w, groups).swapaxes(1, 2)
+    return made.reshape(len(x), len(w), *made.shape[3:])
+
+
+@q.wrong("You added the groups up. They stay apart: each has maps of its own, and `out` maps come out.")
+def _(x, w, groups):
+    return _grouped(x, w, groups).sum(axis=1)
+
+
+@q.wrong("Now every group reads the first block of channels. Group g has block g.")
+def _(x, w, groups):
+    first = x[:, : x.shape[1] // groups]
+    return grouped(np.concatenate([first] * groups, axis=1), w, groups)
+
+
+@q.right
+def _(x, w, groups):
+    import torch
+
+    return torch.nn.functional.conv2d(torch.tensor(x), torch.tensor(w), groups=groups)
+
+
+@q.right
+def _(x, w, groups):  # one wide convolution whose kernels are zero outside their group
+    from cnncourse.convolution import conv2d
+
+    c, o = w.shape[1], len(w) // groups
+    wide = np.zeros((len(w), x.shape[1], *w.shape[2:]))
+    for k, kernel in enumerate(w):
+        wide[k, k // o * c : (k // o + 1) * c] = kernel
+    return conv2d(x, wide)
+
+
+@q.right
+def _(x, w, groups):
+    made = _grouped(x, w, groups)
+    return made.reshape(len(x), len(w), *made.shape[3:])
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #8d25fc1d
+def parameter_gradients(x, dy):
+    ### BEGIN SOLUTION
+    windows = np.lib.stride_tricks.sliding_window_view(x, dy.shape[2:], axis=(2, 3))
+    return np.einsum("ncijhw,nohw->ocij", windows, dy), dy.sum(axis=(0, 2, 3))
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #a3152fc6
+### BEGIN HIDDEN TESTS
+def _gradient_inputs(rng):
+    n, c, out = (int(k) for k in rng.integers(2, 4, 3))
+    (oh, ow), (kh, kw) = rng.integers(3, 6, 2), rng.permutation([2, 3])
+    x = rng.normal(size=(n, c, oh + kh - 1, ow + kw - 1))
+    return {"x": x, "dy": rng.normal(size=(n, out, oh, ow))}
+
+
+q = sheet.question(
+    "parameter_gradients",
+    parameter_gradients,
+    kind="write",
+    level=3,
+    read="T2.13",
+    hints=(
+        "In how many places is one weight used, and by which pixel is it multiplied in each? How often is a bias added?",
+        "`w[o, c, i, j]` meets `x[n, c, p + i, q + j]` for the output `y[n, o, p, q]`. So its gradient is the sum of their products `dy * x` over n, p and q.",
+        "For each (i, j): `np.einsum('nchw,nohw->oc', x[:, :, i : i + oh, j : j + ow], dy)`. The bias gets `dy` summed over pictures and places.",
+    ),
+    why="A shared weight gets the sum of what all its places would get: `x` is correlated with `dy`, as if `dy` were the kernel. A bias is added at every place of its map, so its gradient is the sum of `dy` there. No flip is needed; that belongs to the gradient of the input.",
+    probe=_gradient_inputs,
+    rtol=1e-4,
+    atol=1e-5,
+)
+
+
+@q.wrong("You took the mean over the pictures. If the loss is a mean, `dy` is divided already: here it is a sum.")
+def _(x, dy):
+    dw, db = parameter_gradients(x, dy)
+    return dw / len(x), db / len(x)
+
+
+@q.wrong("Your kernels' gradients are flipped. The flip belongs to the gradient of the input, not to this one.")
+def _(x, dy):
+    dw, db = parameter_gradients(x, dy)
+    return dw[:, :, ::-1, ::-1], db
+
+
+@q.wrong("The biases' gradient is a mean over the places. A bias is added at each of them, so its gradients add up.")
+def _(x, dy):
+    return parameter_gradients(x, dy)[0], dy.sum(axis=0).mean(axis=(1, 2))
+
+
+@q.wrong(
+    "The axes of the kernels' gradient stand as (c, out, kh, kw). It has the shape of the kernels: out comes first."
+)
+def _(x, dy):
+    dw, db = parameter_gradients(x, dy)
+    return dw.swapaxes(0, 1), db
+
+
+@q.wrong("Only one picture counted. All pictures went through the same kernels, so their gradients are summed.")
+def _(x, dy):
+    return parameter_gradients(x[-1:], dy[-1:])
+
+
+@q.wrong("The channels are mixed: each has weights of its own, which meet this channel only.")
+def _(x, dy):
+    return parameter_gradients(np.broadcast_to(x.sum(axis=1, keepdims=True), x.shape), dy)
+
+
+@q.right
+def _(x, dy):
+    import torch
+
+    kh, kw = x.shape[2] - dy.shape[2] + 1, x.shape[3] - dy.shape[3] + 1
+    w = torch.zeros(dy.shape[1], x.shape[1], kh, kw, dtype=torch.float64, requires_grad=True)
+    b = torch.zeros(dy.shape[1], dtype=torch.float64, requires_grad=True)
+    torch.nn.functional.conv2d(torch.tensor(x), w, b).backward(torch.tensor(dy))
+    return w.grad, b.grad
+
+
+@q.right
+def _(x, dy):  # pictures and channels change their places
+    from cnncourse.convolution import conv2d
+
+    return conv2d(x.swapaxes(0, 1), dy.swapaxes(0, 1)).swapaxes(0, 1), np.einsum("nohw->o", dy)
+
+
+@q.right
+def _(x, dy):
+    (n, out, oh, ow), (h, w) = dy.shape, x.shape[2:]
+    dw = np.zeros((out, x.shape[1], h - oh + 1, w - ow + 1))
+    for i, j in np.ndindex(dw.shape[2:]):
+        for k in range(n):
+            window = x[k, :, i : i + oh, j : j + ow]
+            dw[:, :, i, j] += (dy[k][:, None] * window[None]).sum(axis=(2, 3))
+    return dw, sum(dy[k, :, p, q] for k, p, q in np.ndindex(n, oh, ow))
+
+
+@q.right
+def _(x, dy):  # in TensorFlow, channels last and 32 bits
+    import tensorflow as tf
+
+    kernel = tf.zeros((x.shape[2] - dy.shape[2] + 1, x.shape[3] - dy.shape[3] + 1, x.shape[1], dy.shape[1]))
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        y = tf.nn.conv2d(tf.constant(x.transpose(0, 2, 3, 1), tf.float32), kernel, 1, "VALID")
+    made = tape.gradient(y, kernel, tf.constant(dy.transpose(0, 2, 3, 1), tf.float32))
+    return tf.transpose(made, (3, 2, 0, 1)), dy.sum((0, 2, 3))
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #9dd112a5
+def numerical_gradient(f, w, step):
+    ### BEGIN SOLUTION
+    gradient = np.zeros(w.shape)
+    for place in np.ndindex(w.shape):
+        moved = np.zeros(w.shape)
+        moved[place] = step
+        gradient[place] = (f(w + moved) - f(w - moved)) / (2 * step)
+    return gradient
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #763bce59
+### BEGIN HIDDEN TESTS
+def _curved(rng):  # numbers that stay exact when a step is added and taken away again
+    shape = rng.permutation([1, 2, 3])[: int(rng.integers(1, 4))] + 1
+    curve, slope = rng.uniform(1, 2, shape), rng.normal(size=shape)
+    w = rng.integers(16, 65, shape) * rng.choice([-1, 1], shape) / 32.0
+
+    def f(w):
+        return float((curve * w**3 + slope * w).sum() + np.prod(w))
+
+    return {"f": f, "w": w, "step": float(rng.choice([1 / 8, 1 / 16]))}
+
+
+q = sheet.question(
+    "numerical_gradient",
+    numerical_gradient,
+    kind="write",
+    level=2,
+    read="T2.13",
+    hints=(
+        "`np.ndindex(w.shape)` goes through all places, whatever the number of axes.",
+        "For each place: a copy with `+ step` there, a copy with `- step` there, and the difference of the two values of `f`. How far apart are the two points?",
+    ),
+    why="The two points lie `2 * step` apart, so that is what to divide by. What curves upwards is taken off by the downward half, so the error is of the order of `step` squared; with one side only it is of the order of `step`. It is slow, two calls for each number, and so it is used for checks, not for training.",
+    probe=_curved,
+    rtol=1e-4,
+    atol=1e-4,
+)
+
+
+def _difference_quotient(f, w, up, down, over):
+    gradient = np.zeros(w.shape)
+    for place in np.ndindex(w.shape):
+        unit = np.zeros(w.shape)
+        unit[place] = 1
+        gradient[place] = (f(w + up * unit) - f(w + down * unit)) / over
+    return gradient
+
+
+@q.wrong(
+    "That is the difference to one side: `w + step` against `w` itself. Its error is much larger; go down as well."
+)
+def _(f, w, step):
+    return _difference_quotient(f, w, step, 0, step)
+
+
+@q.wrong("That is the difference to one side: `w` itself against `w - step`. Its error is much larger; go up as well.")
+def _(f, w, step):
+    return _difference_quotient(f, w, 0, -step, step)
+
+
+@q.wrong("Your numbers are twice too large: the two points lie `2 * step` apart.")
+def _(f, w, step):
+    return 2 * numerical_gradient(f, w, step)
+
+
+@q.wrong("The sign is exchanged: the value further up comes first.")
+def _(f, w, step):
+    return -numerical_gradient(f, w, step)
+
+
+@q.wrong("You move all numbers at once, which gives one slope for all of them together. Move one and leave the others.")
+def _(f, w, step):
+    return np.full(w.shape, (f(w + step) - f(w - step)) / (2 * step))
+
+
+@q.right
+def _(f, w, step):  # on one copy, put back each time
+    moved, gradient = w.copy(), np.empty_like(w)
+    for place, value in np.ndenumerate(w):
+        moved[place] = value + step
+        up = f(moved)
+        moved[place] = value - step
+        gradient[place] = (up - f(moved)) / (2 * step)
+        moved[place] = value
+    return gradient
+
+
+@q.right
+def _(f, w, step):  # in place, and back again
+    gradient, flat = np.zeros(w.size), w.reshape(-1)
+    for k in range(w.size):
+        flat[k] += step
+        gradient[k] = f(w)
+        flat[k] -= 2 * step
+        gradient[k] -= f(w)
+        flat[k] += step
+    return gradient.reshape(w.shape) / (2 * step)
+
+
+@q.right
+def _(f, w, step):
+    moves = step * np.eye(w.size).reshape(w.size, *w.shape)
+    return np.array([(f(w + m) - f(w - m)) / (2 * step) for m in moves]).reshape(w.shape)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #2400f8c6
+def x_or_o(picture, kernels, votes):
+    ### BEGIN SOLUTION
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (3, 3))
+    maps = np.maximum(np.einsum("hwij,kij->khw", windows, kernels) / 9, 0)
+    rim = np.pad(maps, [(0, 0), (0, 1), (0, 1)])
+    flat = rim.reshape(len(kernels), 4, 2, 4, 2).max(axis=(2, 4)).reshape(-1)
+    return flat, "X" if flat @ votes > 0 else "O"
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #9a4c37b0
+### BEGIN HIDDEN TESTS
+def _letters(rng):
+    kernels = rng.choice([-1, 1], (int(rng.integers(2, 5)), 3, 3))
+    picture = rng.choice([-1, 1], (9, 9))
+    picture[0:4, 0:4] = -kernels[0, 1, 1]  # here a whole block of windows says "the opposite"
+    kernels[0] = kernels[0, 1, 1]
+    return {"picture": picture, "kernels": kernels, "votes": rng.normal(size=len(kernels) * 16)}
+
+
+q = sheet.question(
+    "x_or_o",
+    x_or_o,
+    kind="write",
+    level=2,
+    read="T2.16",
+    hints=(
+        "Begin with the maps, and look at their shape after each step: (k, 7, 7), (k, 8, 8), (k, 4, 4), (16 k,).",
+        "`sliding_window_view(picture, (3, 3))` has the shape (7, 7, 3, 3). Pool by a reshape to (k, 4, 2, 4, 2) and the maximum over the two axes of length 2.",
+    ),
+    why="That is a whole convolutional network: kernels, ReLU, pooling, a flat vector and a vote. A mean of 1 says that a kernel fits exactly. ReLU drops what says the opposite, and pooling forgets the exact place.",
+    probe=_letters,
+)
+
+
+def _x_or_o(picture, kernels, votes, scale=9, relu=True, rim=((0, 1), (0, 1)), pool=np.max, places_first=False):
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (3, 3))
+    maps = np.einsum("hwij,kij->khw", windows, kernels) / scale
+    if relu:
+        maps = maps * (maps > 0)
+    blocks = np.pad(maps, [(0, 0), *rim]).reshape(len(kernels), 4, 2, 4, 2)
+    pooled = pool(blocks, axis=(2, 4))
+    flat = (pooled.transpose(1, 2, 0) if places_first else pooled).reshape(-1)
+    return flat, "X" if (flat * votes).sum() > 0 else "O"
+
+
+@q.wrong("You summed the products. The mean divides by nine, so that a kernel that fits exactly gives 1.")
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes, scale=1)
+
+
+@q.wrong("Negative numbers are left in the flat vector: the ReLU is missing.")
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes, relu=False)
+
+
+@q.wrong(
+    "The zeros stand above and on the left, so the blocks are cut at other places. They belong below and on the right."
+)
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes, rim=((1, 0), (1, 0)))
+
+
+@q.wrong("You pooled by the mean. Keep the largest number of each block.")
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes, pool=np.mean)
+
+
+@q.wrong(
+    "The flat vector goes place by place. The votes stand kernel by kernel: first all 16 numbers of the first map."
+)
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes, places_first=True)
+
+
+@q.wrong("You flipped the kernels. They are laid on the picture as they are.")
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels[:, ::-1, ::-1], votes)
+
+
+@q.wrong("The vector is right, the letters are exchanged: a sum above 0 is an X.")
+def _(picture, kernels, votes):
+    flat, letter = x_or_o(picture, kernels, votes)
+    return flat, {"X": "O", "O": "X"}[letter]
+
+
+@q.right
+def _(picture, kernels, votes):
+    return _x_or_o(picture, kernels, votes)
+
+
+@q.right
+def _(picture, kernels, votes):  # with loops
+    flat = []
+    for kernel in kernels:
+        best = np.zeros((4, 4))
+        for i, j in np.ndindex(7, 7):
+            best[i // 2, j // 2] = max(best[i // 2, j // 2], (picture[i : i + 3, j : j + 3] * kernel).mean())
+        flat += best.ravel().tolist()
+    return np.array(flat), "X" if np.dot(flat, votes) > 0 else "O"
+
+
+@q.right
+def _(picture, kernels, votes):
+    from torch import nn, tensor
+
+    x, w = tensor(picture)[None, None].double(), tensor(kernels)[:, None].double()
+    maps = nn.functional.conv2d(x, w / 9).relu()
+    flat = nn.functional.max_pool2d(maps, 2, ceil_mode=True).flatten()
+    return flat, "OX"[int(flat @ tensor(votes) > 0)]
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #cc170947
+def transposed(x, w, stride):
+    ### BEGIN SOLUTION
+    (h, width), (kh, kw) = x.shape, w.shape
+    out = np.zeros(((h - 1) * stride + kh, (width - 1) * stride + kw))
+    for i, j in np.ndindex(h, width):
+        out[i * stride : i * stride + kh, j * stride : j * stride + kw] += x[i, j] * w
+    return out
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #85846566
+### BEGIN HIDDEN TESTS
+def _transposed_by(answer, x, w):  # each stride, each time
+    return {f"stride {stride}": answer(x, w, stride) for stride in (1, 2, 3)}
+
+
+q = sheet.question(
+    "transposed",
+    transposed,
+    kind="write",
+    level=2,
+    read="T2.15",
+    hints=(
+        "How many rows are needed until the end of the last patch? It begins at row `(h - 1) * stride`.",
+        "Make zeros of shape `((h - 1) * stride + kh, (w - 1) * stride + kw)`, go through all places of `x`, and add a patch for each.",
+    ),
+    why="It is the way back of a convolution with that stride, used forwards. Where the kernel is larger than the stride, patches overlap; with kernel 3 and stride 2 some pixels get one patch and some two or four, and that is the checkerboard.",
+    probe=lambda rng: {"x": rng.normal(size=rng.integers(3, 6, 2)), "w": rng.normal(size=rng.permutation([3, 4]))},
+    use=_transposed_by,
+    rtol=1e-4,
+    atol=1e-5,
+)
+
+
+@q.wrong("Where patches overlap, only the last one is left: add with `+=`.")
+def _(x, w, stride):
+    out = np.zeros_like(transposed(x, w, stride))
+    for i, j in np.ndindex(x.shape):
+        out[i * stride : i * stride + w.shape[0], j * stride : j * stride + w.shape[1]] = x[i, j] * w
+    return out
+
+
+@q.wrong("The kernel is flipped. Each patch is the kernel as it is, times one number.")
+def _(x, w, stride):
+    return transposed(x, w[::-1, ::-1], stride)
+
+
+@q.wrong("Your map is the input's size times the stride. The last patch reaches further: (h - 1) * stride + kh rows.")
+def _(x, w, stride):
+    return transposed(x, w, stride)[: x.shape[0] * stride, : x.shape[1] * stride]
+
+
+@q.wrong("The stride is missing: the corners of neighbouring patches stand `stride` pixels apart.")
+def _(x, w, stride):
+    return transposed(x, w, 1)
+
+
+@q.wrong(
+    "You repeated each number `stride` times before. Between the numbers stand zeros, or the patches count several times."
+)
+def _(x, w, stride):
+    return transposed(np.kron(x, np.ones((stride, stride))), w, 1)
+
+
+@q.right
+def _(x, w, stride):
+    import torch
+
+    x, w = torch.tensor(x)[None, None], torch.tensor(w)[None, None]
+    return torch.nn.functional.conv_transpose2d(x, w, stride=stride)[0, 0]
+
+
+@q.right
+def _(x, w, stride):  # zeros between the numbers, then a full convolution
+    from scipy.signal import convolve2d
+
+    spread = np.zeros([(n - 1) * stride + 1 for n in x.shape])
+    spread[::stride, ::stride] = x
+    return convolve2d(spread, w)
+
+
+@q.right
+def _(x, w, stride):  # for each number of the kernel, all places at once
+    (h, width), (kh, kw) = x.shape, w.shape
+    out = np.zeros((stride * (h - 1) + kh, stride * (width - 1) + kw))
+    for i, j in np.ndindex(kh, kw):
+        out[i : i + stride * h : stride, j : j + stride * width : stride][:h, :width] += w[i, j] * x
+    return out
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/02_convolution.ipynb #8679e96a
+def as_keras(conv):
+    import keras
+
+    ### BEGIN SOLUTION
+    steps = [keras.layers.ZeroPadding2D(1), keras.layers.Conv2D(conv.out_channels, 3, strides=2)]
+    model = keras.Sequential([keras.Input((None, None, conv.in_channels)), *steps])
+    kernel = conv.weight.detach().numpy().transpose(2, 3, 1, 0)
+    model.set_weights([kernel, conv.bias.detach().numpy()])
+    return model
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/02_convolution.ipynb #6b51147c
+### BEGIN HIDDEN TESTS
+def _two_frameworks(answer, number):
+    import torch
+
+    rng = np.random.default_rng(number)
+    conv = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1)
+    with torch.no_grad():
+        for parameter in conv.parameters():
+            parameter.copy_(torch.tensor(rng.normal(size=tuple(parameter.shape))))
+    layer = answer(conv)
+    if layer is None:
+        return None
+    return np.asarray(layer(rng.normal(size=(2, 6, 8, 3)).astype(np.float32)))
+
+
+q = sheet.question(
+    "as_keras",
+    as_keras,
+    kind="write",
+    level=3,
+    read="T2.8",
+    hints=(
+        "PyTorch keeps its kernels as (out, c, kh, kw), Keras as (kh, kw, c, out). Which transpose leads from one to the other?",
+        '`padding="same"` of Keras adds, at stride 2 and an even size, no pixel above and on the left, and one below and on the right. PyTorch adds one on each side.',
+        "Put a `keras.layers.ZeroPadding2D(1)` before a `Conv2D` without padding, build the model by an `Input`, and give it `[kernel, bias]` with `set_weights`.",
+    ),
+    why="Three things differ: the order of the picture's axes, the order of the kernel's axes, and where padding stands. At stride 1 `same` agrees with padding 1, so the third difference is often found only when a network with borrowed weights does badly.",
+    probe=lambda rng: {"number": int(rng.integers(10**6))},
+    use=_two_frameworks,
+    probes=2,
+    rtol=1e-4,
+    atol=1e-4,
+    seconds=20,
+)
+
+
+def _converted(conv, padding="each side", order=(2, 3, 1, 0), flip=False, bias=True):
+    import keras
+
+    weights = conv.weight.detach().numpy()
+    kernel = weights.transpose(order) if order else weights.reshape(3, 3, conv.in_channels, conv.out_channels)
+    kernel = (kernel[::-1, ::-1] if flip else kernel).copy()
+
+    def layer(x):
+        rim = int(padding == "each side")
+        x = np.pad(x, [(0, 0), (rim, rim), (rim, rim), (0, 0)])
+        y = keras.ops.conv(x, kernel, 2, "same" if padding == "same" else "valid")
+        return y + bias * conv.bias.detach().numpy()
+
+    return layer
+
+
+@q.wrong(
+    '`padding="same"` pads below and on the right only, at stride 2 and an even size. PyTorch pads each side: use `ZeroPadding2D`.'
+)
+def _(conv):
+    return _converted(conv, padding="same")
+
+
+@q.wrong("The padding is missing: one pixel of zeros stands on each side before the kernel moves.")
+def _(conv):
+    return _converted(conv, padding="none")
+
+
+@q.wrong("The kernel's last two axes are exchanged: Keras wants (kh, kw, in, out), and out comes last.")
+def _(conv):
+    return _converted(conv, order=(2, 3, 0, 1))
+
+
+@q.wrong("`reshape` leaves the numbers in their old order under new axes. The axes must move: `transpose`.")
+def _(conv):
+    return _converted(conv, order=None)
+
+
+@q.wrong("Height and width of the kernels are exchanged: kh comes first in both frameworks.")
+def _(conv):
+    return _converted(conv, order=(3, 2, 1, 0))
+
+
+@q.wrong("You flipped the kernels. Both frameworks compute cross-correlation, so no flip is needed.")
+def _(conv):
+    return _converted(conv, flip=True)
+
+
+@q.wrong("The biases are missing, or still as Keras made them: zeros.")
+def _(conv):
+    return _converted(conv, bias=False)
+
+
+@q.right
+def _(conv):
+    return _converted(conv)
+
+
+@q.right
+def _(conv):  # the functional way
+    import keras
+
+    x = keras.Input((None, None, conv.in_channels))
+    layer = keras.layers.Conv2D(conv.out_channels, 3, 2, "valid")
+    model = keras.Model(x, layer(keras.ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])))
+    layer.kernel.assign(conv.weight.permute(2, 3, 1, 0).detach().numpy())
+    layer.bias.assign(conv.bias.detach().numpy())
+    return model
+
+
+@q.right
+def _(conv):  # a layer of one's own
+    import keras
+
+    class Padded(keras.layers.Layer):
+        def call(self, x):
+            padded = keras.ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+            kernel = np.moveaxis(conv.weight.detach().numpy(), [0, 1], [3, 2])
+            return keras.ops.conv(padded, kernel, 2) + conv.bias.detach().numpy()
+
+    return Padded()
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/02_convolution.ipynb #6d813220
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(
