@@ -1448,6 +1448,702 @@ def _(model, parts, lr):  # one picture at a time; the sum is divided at the end
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/04_architectures.ipynb #26b0605f
+def trained(x, y):
+    ### BEGIN SOLUTION
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    pictures, labels = torch.tensor(x)[:, None], torch.tensor(y)
+    layers = nn.Conv2d(1, 12, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(12, 3)
+    model = nn.Sequential(*layers)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(pictures), labels).backward()
+        optimiser.step()
+
+    def predict(x):
+        with torch.no_grad():
+            return model(torch.tensor(x)[:, None]).argmax(dim=1).numpy()
+
+    return predict
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/04_architectures.ipynb #9329a34f
+### BEGIN HIDDEN TESTS
+def _bars(rng, n):  # three kinds of bars, five pixels long, anywhere, in noise
+    y = rng.permutation(n) % 3
+    x = rng.normal(0, 0.15, (n, 8, 8))
+    for picture, kind in zip(x, y, strict=True):
+        row, column = rng.integers(0, 4, 2)
+        steps = np.arange(5)
+        down, right = ((0, 1), (1, 0), (1, 1))[kind]
+        picture[row + down * steps, column + right * steps] += 1
+    return x.astype(np.float32), y
+
+
+def _classes_told(answer, number):
+    rng = np.random.default_rng(number)
+    predict = answer(*_bars(rng, 300))
+    if predict is None:
+        return None
+    if not callable(predict):
+        raise ValueError("a function was expected that takes new pictures; give the function itself, without ()")
+    return np.asarray(predict(_bars(rng, 150)[0]))
+
+
+def _too_few_right(came, number):
+    rng = np.random.default_rng(number)
+    _bars(rng, 300)
+    y = _bars(rng, 150)[1]
+    if np.shape(came) != y.shape:
+        return f"classes of shape {y.shape} were expected, {np.shape(came)} came"
+    if np.asarray(came).dtype.kind not in "iu":
+        return f"whole numbers were expected as classes, {np.asarray(came).dtype} came"
+    share = float(np.mean(came == y))
+    return "" if share >= 0.85 else f"{share:.0%} of the new pictures are named rightly, at least 85 % were asked"
+
+
+q = sheet.question(
+    "trained",
+    trained,
+    kind="write",
+    level=3,
+    read="T4.8",
+    hints=(
+        "A bar may stand anywhere. Which layers find a pattern wherever it is, and forget where?",
+        "A convolution with a dozen kernels of 3 x 3, ReLU, the maximum over all places, a dense layer with 3 outputs; cross-entropy and Adam with a rate of about 0.03.",
+        "In PyTorch the channel axis must be added: `x[:, None]`. Fifty steps with all 300 pictures suffice. At the end `argmax(dim=1)` gives the classes.",
+    ),
+    why="A kernel can learn one direction, the maximum over the map asks whether it occurs anywhere, and the dense layer decides. That is far less to learn than what a dense layer on 64 pixels would need, which has to see a bar in each place.",
+    probe=lambda rng: {"number": int(rng.integers(10**6))},
+    use=_classes_told,
+    accept=_too_few_right,
+    probes=1,
+    seconds=20,
+)
+
+
+def _told_by(kernels, names=(0, 1, 2)):  # a classifier by hand, from the sums along the three directions
+    def predict(x):
+        lines = np.stack([x.sum(axis=2).max(axis=1), x.sum(axis=1).max(axis=1), _diagonals(x)])
+        return np.array(names)[(lines * np.array(kernels)[:, None]).argmax(axis=0)]
+
+    return predict
+
+
+def _diagonals(x):
+    return np.max([np.trace(x, offset=k, axis1=1, axis2=2) for k in range(-3, 4)], axis=0)
+
+
+@q.wrong(
+    "The network is never trained: it still guesses. Make steps with an optimiser, on the loss of the training pictures."
+)
+def _(x, y):
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor(np.random.default_rng(len(x)).normal(size=(3, 64))))
+    return lambda x: model(torch.tensor(x)).argmax(dim=1).numpy()
+
+
+@q.wrong("Every picture gets the same class.")
+def _(x, y):
+    return lambda x: np.zeros(len(x), int)
+
+
+@q.wrong("The classes come out exchanged: the network's output k must stand for class k, as `y` has it.")
+def _(x, y):
+    return _told_by([1, 1, 1], names=(1, 2, 0))
+
+
+@q.wrong("It tells bars that lie from bars that stand, and never finds the slanting ones.")
+def _(x, y):
+    return _told_by([1, 1, 0])
+
+
+@q.right
+def _(x, y):  # Keras, step by step
+    import keras
+
+    keras.utils.set_random_seed(0)
+    steps = [
+        keras.layers.Conv2D(12, 3, activation="relu"),
+        keras.layers.GlobalMaxPooling2D(),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *steps])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.03), loss)
+    model.fit(x[..., None], y, batch_size=100, epochs=20, verbose=0)
+    return lambda x: np.argmax(model(x[..., None]), axis=1)
+
+
+@q.right
+def _(x, y):  # PyTorch, in mini-batches
+    import torch
+    from torch import nn
+
+    torch.manual_seed(1)
+    body = nn.Conv2d(1, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(8), nn.Flatten()
+    model = nn.Sequential(*body, nn.Linear(16, 3))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pictures, labels = torch.tensor(x)[:, None], torch.tensor(y)
+    for _ in range(15):
+        for part in torch.randperm(len(x)).split(50):
+            loss = nn.functional.cross_entropy(model(pictures[part]), labels[part])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    model.eval()
+    return lambda x: model(torch.tensor(x)[:, None]).argmax(1).numpy()
+
+
+@q.right
+def _(x, y):  # fixed kernels, and only the head learns
+    from sklearn.linear_model import LogisticRegression
+
+    def features(x):
+        rim = np.pad(x, [(0, 0), (2, 2), (2, 2)])
+        windows = np.lib.stride_tricks.sliding_window_view(rim, (5, 5), axis=(1, 2))
+        kernels = np.stack([np.eye(5)[2:3] * np.ones((5, 1)), np.ones((1, 5)) * np.eye(5)[:, 2:3], np.eye(5)])
+        return np.einsum("nhwij,kij->nkhw", windows, kernels).max(axis=(2, 3))
+
+    model = LogisticRegression().fit(features(x), y)
+    return lambda x: model.predict(features(x))
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/04_architectures.ipynb #73953b43
+def gradient_sizes(weights, x, dy, skip):
+    ### BEGIN SOLUTION
+    masks, h = [], x
+    for w in weights:
+        z = w @ h
+        masks.append(z > 0)
+        h = (h if skip else 0) + np.maximum(z, 0)
+    sizes, gradient = [], dy
+    for w, mask in zip(weights[::-1], masks[::-1], strict=True):
+        gradient = (gradient if skip else 0) + w.T @ (gradient * mask)
+        sizes.append(np.linalg.norm(gradient))
+    return np.array(sizes[::-1])
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/04_architectures.ipynb #eaed0dd5
+### BEGIN HIDDEN TESTS
+def _deep_stack(rng):
+    d, layers = 6, int(rng.integers(4, 8))
+    weights = rng.normal(0, 0.6, (layers, d, d))
+    return {"weights": weights, "x": rng.uniform(0.5, 1.5, d), "dy": rng.normal(size=d)}
+
+
+def _both_ways(answer, weights, x, dy):
+    return {"plain": answer(weights, x, dy, False), "with skips": answer(weights, x, dy, True)}
+
+
+q = sheet.question(
+    "gradient_sizes",
+    gradient_sizes,
+    kind="write",
+    level=3,
+    read="T4.4",
+    hints=(
+        "Go forward first and keep for each layer where its ReLU let something through.",
+        "Going back through a plain layer, the gradient is multiplied by the mask of the ReLU and then by the transposed weights. What does the skip add to that?",
+        "With a skip the gradient with respect to the layer's input is `g + w.T @ (g * mask)`: one part passes by, the other goes through the layer. Go from the last layer to the first.",
+    ),
+    why="The derivative of h + f(h) is one plus that of f. So with skips the gradient has a way back on which nothing is multiplied, and it reaches the first layers even when every f sends little back. In a plain stack it is a product of as many matrices as there are layers.",
+    probe=_deep_stack,
+    use=_both_ways,
+    rtol=1e-3,
+    atol=1e-4,
+)
+
+
+def _sizes(weights, x, dy, skip, transpose=True, mask=True, forward_skip=True, order=-1, norm=2, outputs=False):
+    masks, h = [], x
+    for w in weights:
+        masks.append(w @ h > 0)
+        h = (h if skip and forward_skip else 0) + np.maximum(w @ h, 0)
+    sizes, gradient = [], dy
+    for w, let in zip(weights[::-1], masks[::-1], strict=True):
+        if outputs:
+            sizes.append(np.linalg.norm(gradient))
+        through = gradient * let if mask else gradient
+        gradient = (gradient if skip else 0) + (w.T if transpose else w) @ through
+        if not outputs:
+            sizes.append(np.linalg.norm(gradient, norm))
+    return np.array(sizes[::order])
+
+
+@q.wrong("On the way back the weights are transposed: an input collects from all outputs that it went into.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, transpose=False)
+
+
+@q.wrong("The ReLU is missing on the way back. Where it gave 0, nothing passes.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, mask=False)
+
+
+@q.wrong("The skip is missing on the way back: the gradient of a sum goes to both parts.")
+def _(weights, x, dy, skip):
+    masks, h = [], x
+    for w in weights:
+        masks.append(w @ h > 0)
+        h = (h if skip else 0) + np.maximum(w @ h, 0)
+    sizes, gradient = [], dy
+    for w, let in zip(weights[::-1], masks[::-1], strict=True):
+        gradient = w.T @ (gradient * let)
+        sizes.append(np.linalg.norm(gradient))
+    return np.array(sizes[::-1])
+
+
+@q.wrong("The skip is missing on the way forward, so the ReLUs are open at other places.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, forward_skip=False)
+
+
+@q.wrong("The order is turned round: the first number belongs to the first layer.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, order=1)
+
+
+@q.wrong("These are the gradients at the layers' outputs. Each layer's **input** was asked, one step further back.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, outputs=True)
+
+
+@q.wrong("You added up the absolute values. The length is the root of the sum of the squares.")
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip, norm=1)
+
+
+@q.right
+def _(weights, x, dy, skip):
+    import torch
+
+    h = torch.tensor(x, requires_grad=True)
+    kept = []
+    for w in torch.tensor(weights):
+        kept.append(h)
+        h.retain_grad()
+        h = h + (w @ h).relu() if skip else (w @ h).relu()
+    h.backward(torch.tensor(dy))
+    return torch.stack([h.grad.norm() for h in kept])
+
+
+@q.right
+def _(weights, x, dy, skip):  # by the matrix of all layers from here to the end
+    h, jacobians = x, []
+    for w in weights:
+        jacobians.append(skip * np.eye(len(x)) + (w @ h > 0)[:, None] * w)
+        h = skip * h + np.maximum(w @ h, 0)
+    whole, sizes = np.eye(len(x)), []
+    for jacobian in jacobians[::-1]:
+        whole = whole @ jacobian
+        sizes.insert(0, np.linalg.norm(dy @ whole))
+    return np.array(sizes)
+
+
+@q.right
+def _(weights, x, dy, skip):
+    return _sizes(weights, x, dy, skip)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/04_architectures.ipynb #f771a255
+def class_activation(maps, gradients):
+    ### BEGIN SOLUTION
+    weights = gradients.mean(axis=(1, 2))
+    heat = np.maximum(np.einsum("c,chw->hw", weights, maps), 0)
+    return heat / heat.max() if heat.max() > 0 else heat
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/04_architectures.ipynb #d35b2fd8
+### BEGIN HIDDEN TESTS
+def _activations(rng):  # for one class some places speak for it and some against; for another all speak against
+    maps = rng.uniform(0, 1, (int(rng.integers(3, 6)), *rng.integers(3, 6, 2))) * rng.integers(1, 5)
+    weights = rng.normal(size=len(maps))
+    weights[:2] = 1.5, -1.5
+    maps[0, 0, 0], maps[1, -1, -1] = 9, 9
+    gradients = rng.normal(weights[:, None, None], 0.5, maps.shape)
+    return {"maps": maps, "gradients": gradients}
+
+
+def _for_two_classes(answer, maps, gradients):
+    return {"a class": answer(maps, gradients), "a class that nothing speaks for": answer(maps, -np.abs(gradients))}
+
+
+q = sheet.question(
+    "class_activation",
+    class_activation,
+    kind="write",
+    level=2,
+    read="T4.6",
+    hints=(
+        "One weight for each map: which axes does the mean go over? Then the sum over the maps.",
+        "ReLU comes after the sum, not before. Look before you divide: the largest number may be 0.",
+    ),
+    why="The mean gradient of a map says by how much the score rises with it. The sum over maps says for each place how much speaks for the class there. ReLU comes last, so that maps which speak against the class can cancel those which speak for it.",
+    probe=_activations,
+    use=_for_two_classes,
+    rtol=1e-4,
+    atol=1e-5,
+)
+
+
+def _cam(maps, gradients, weight=None, before=False, after=True, largest=np.max):
+    weights = gradients.mean(axis=(1, 2), keepdims=True) if weight is None else weight
+    parts = weights * maps
+    heat = (np.maximum(parts, 0) if before else parts).sum(axis=0)
+    heat = np.maximum(heat, 0) if after else heat
+    return heat / largest(heat) if largest(heat) > 0 else heat
+
+
+@q.wrong("Negative places are left. What speaks against the class is set to 0, after the sum.")
+def _(maps, gradients):
+    return _cam(maps, gradients, after=False)
+
+
+@q.wrong(
+    "You set the parts below 0 to 0 before the sum. Then nothing can speak against the class: first add, then cut."
+)
+def _(maps, gradients):
+    return _cam(maps, gradients, before=True)
+
+
+@q.wrong(
+    "You multiplied each place by its own gradient. Grad-CAM gives each map one weight: the mean of its gradients."
+)
+def _(maps, gradients):
+    return _cam(maps, gradients, weight=gradients)
+
+
+@q.wrong("The gradients are not used: the maps are added up as they are, whatever the class.")
+def _(maps, gradients):
+    return _cam(maps, gradients, weight=1)
+
+
+@q.wrong("The heat map does not reach 1: divide by its largest number.")
+def _(maps, gradients):
+    return _cam(maps, gradients, largest=lambda heat: 1)
+
+
+@q.wrong("Where nothing speaks for the class you divide by 0. Then all zeros were asked.")
+def _(maps, gradients):
+    heat = np.maximum((gradients.mean(axis=(1, 2))[:, None, None] * maps).sum(axis=0), 0)
+    with np.errstate(all="ignore"):
+        return heat / heat.max()
+
+
+@q.right
+def _(maps, gradients):
+    return _cam(maps, gradients)
+
+
+@q.right
+def _(maps, gradients):
+    import torch
+
+    maps, gradients = torch.tensor(maps), torch.tensor(gradients)
+    heat = (gradients.mean(dim=(1, 2), keepdim=True) * maps).sum(dim=0).relu()
+    return heat / heat.amax().clamp(min=1e-12)
+
+
+@q.right
+def _(maps, gradients):  # place by place
+    weights = [g.mean() for g in gradients]
+    heat = np.zeros(maps.shape[1:])
+    for i, j in np.ndindex(heat.shape):
+        heat[i, j] = max(0, sum(w * m for w, m in zip(weights, maps[:, i, j], strict=True)))
+    return heat / (heat.max() or 1)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/04_architectures.ipynb #29b571d9
+def occlusion(predict, picture, label, size, fill):
+    ### BEGIN SOLUTION
+    places = [n - size + 1 for n in picture.shape]
+    falls = np.zeros(places)
+    whole = predict(picture[None])[0, label]
+    for i, j in np.ndindex(*places):
+        covered = picture.copy()
+        covered[i : i + size, j : j + size] = fill
+        falls[i, j] = whole - predict(covered[None])[0, label]
+    return falls
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/04_architectures.ipynb #24187108
+### BEGIN HIDDEN TESTS
+def _covered_inputs(rng):
+    picture = rng.uniform(0, 1, rng.permutation([5, 6]))
+    weights = rng.normal(size=(picture.size, 3))
+
+    def predict(x):
+        if np.ndim(x) != 3:
+            raise ValueError(f"predict takes pictures of shape (n, h, w), {np.shape(x)} came: add the first axis")
+        z = np.asarray(x, float).reshape(len(x), -1) @ weights
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    about = {"predict": predict, "picture": picture, "label": int(rng.integers(3))}
+    return about | {"size": int(rng.integers(2, 4)), "fill": float(rng.choice([0.25, 0.5, 0.75]))}
+
+
+q = sheet.question(
+    "occlusion",
+    occlusion,
+    kind="write",
+    level=2,
+    read="T4.6",
+    hints=(
+        "How many places are there along each axis? Start each time from a fresh copy of the picture.",
+        "`covered = picture.copy()`, then `covered[i : i + size, j : j + size] = fill`. The fall is the old probability minus the new one.",
+    ),
+    why="Where the covered pixels had spoken for the class, its probability falls. It needs no gradient and no look inside the network, and it costs one prediction for each place. The fill matters: a grey square on a black ground is a new thing in the picture.",
+    probe=_covered_inputs,
+    rtol=1e-3,
+    atol=1e-5,
+)
+
+
+def _probabilities(predict, picture, label, size, fill, keep=False):
+    covered, found = picture.copy(), np.zeros([n - size + 1 for n in picture.shape])
+    for i, j in np.ndindex(found.shape):
+        covered = covered if keep else picture.copy()
+        covered[i : i + size, j : j + size] = fill
+        found[i, j] = predict(covered[None])[0, label]
+    return found
+
+
+@q.wrong(
+    "These are the probabilities themselves. By how much they **fall** was asked: the whole picture's minus the covered one's."
+)
+def _(predict, picture, label, size, fill):
+    return _probabilities(predict, picture, label, size, fill)
+
+
+@q.wrong("The sign is turned round: where the probability falls, the number is positive.")
+def _(predict, picture, label, size, fill):
+    return -occlusion(predict, picture, label, size, fill)
+
+
+@q.wrong("The squares pile up: each place needs a fresh copy of the picture.")
+def _(predict, picture, label, size, fill):
+    whole = predict(picture[None])[0, label]
+    return whole - _probabilities(predict, picture, label, size, fill, keep=True)
+
+
+@q.wrong("You covered with zeros. The square has the value `fill`.")
+def _(predict, picture, label, size, fill):
+    return occlusion(predict, picture, label, size, 0)
+
+
+@q.wrong("You looked at the class that is the most likely, not at class `label`.")
+def _(predict, picture, label, size, fill):
+    return occlusion(predict, picture, (int(predict(picture[None])[0].argmax()) + (label + 1)) % 3, size, fill)
+
+
+@q.wrong("The squares stand side by side. They move by one pixel.")
+def _(predict, picture, label, size, fill):
+    return occlusion(predict, picture, label, size, fill)[::size, ::size]
+
+
+@q.wrong("The last row and column are missing: there are h - size + 1 places.")
+def _(predict, picture, label, size, fill):
+    return occlusion(predict, picture, label, size, fill)[:-1, :-1]
+
+
+@q.right
+def _(predict, picture, label, size, fill):
+    return predict(picture[None])[0, label] - _probabilities(predict, picture, label, size, fill)
+
+
+@q.right
+def _(predict, picture, label, size, fill):  # all covered pictures in one batch
+    (h, w), k = picture.shape, size
+    places = [(i, j) for i in range(h - k + 1) for j in range(w - k + 1)]
+    batch = np.repeat(picture[None], len(places) + 1, axis=0)
+    for covered, (i, j) in zip(batch[1:], places, strict=True):
+        covered[i : i + k, j : j + k] = fill
+    p = predict(batch)[:, label]
+    return (p[0] - p[1:]).reshape(h - k + 1, w - k + 1)
+
+
+@q.right
+def _(predict, picture, label, size, fill):  # by a mask instead of a copy
+    rows, columns = (np.arange(n) for n in picture.shape)
+    before, falls = predict(picture[None])[0][label], []
+    for i in range(len(rows) - size + 1):
+        for j in range(len(columns) - size + 1):
+            inside = ((rows >= i) & (rows < i + size))[:, None] & ((columns >= j) & (columns < j + size))
+            falls.append(before - predict(np.where(inside, fill, picture)[None])[0][label])
+    return np.reshape(falls, (len(rows) - size + 1, -1))
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/04_architectures.ipynb #6b83fc72
+def checkpoint(model, optimiser, step):
+    fresh = type(optimiser)(model.parameters(), **optimiser.defaults)
+    return {"model": model.state_dict(), "optimiser": fresh.state_dict(), "step": step}
+
+
+### BEGIN SOLUTION
+checkpoint_as_handed_out = checkpoint
+
+
+def checkpoint(model, optimiser, step):
+    import copy
+
+    return copy.deepcopy({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step})
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/04_architectures.ipynb #4c9fd458
+### BEGIN HIDDEN TESTS
+def _interrupted(answer, number, optimiser, rate):
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(number)
+    model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.tensor(rng.normal(0, 0.7, tuple(parameter.shape))))
+    choices = {"SGD": {"momentum": 0.9}, "Adam": {}}[optimiser]
+    optimiser = getattr(torch.optim, optimiser)(model.parameters(), lr=rate, **choices)
+    batches = [(torch.tensor(rng.normal(size=(6, 4))), torch.tensor(rng.integers(0, 3, 6))) for _ in range(8)]
+
+    def train(start, stop):
+        for x, y in batches[start:stop]:
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimiser.step()
+        return [value.detach().clone().numpy() for value in model.state_dict().values()]
+
+    train(0, 4)
+    kept = answer(model, optimiser, 4)
+    if kept is None:
+        return None
+    train(4, 8)
+    missing = [name for name in ("model", "optimiser", "step") if name not in kept]
+    if missing:
+        raise ValueError(f"a dictionary with 'model', 'optimiser' and 'step' was expected, without {missing} came")
+    model.load_state_dict(kept["model"])
+    optimiser.load_state_dict(kept["optimiser"])
+    return {"step": kept["step"], "numbers after going on": np.concatenate([v.ravel() for v in train(kept["step"], 8)])}
+
+
+q = sheet.question(
+    "checkpoint",
+    checkpoint,
+    starts_as=checkpoint_as_handed_out,
+    kind="bug",
+    level=3,
+    read="T4.5",
+    hints=(
+        "What does an optimiser with momentum remember, and what does a fresh one remember? And: is a `state_dict` a copy?",
+        "The velocity (or Adam's means) belong to the state. And `state_dict()` gives the very tensors that training goes on changing.",
+        "Take `optimiser.state_dict()` of the optimiser that was given, and `copy.deepcopy` of the whole dictionary.",
+    ),
+    why="A state is all that the next step depends on: weights, running statistics, the optimiser's memory, the step, and in real trainings the random generators too. A `state_dict` shows the tensors themselves, so what is kept in memory moves on with the training; writing to a file copies them.",
+    probe=lambda rng: {
+        "number": int(rng.integers(10**6)),
+        "optimiser": ["SGD", "Adam"][int(rng.integers(2))],
+        "rate": float(rng.uniform(0.05, 0.2)),
+    },
+    use=_interrupted,
+    probes=2,
+    seconds=20,
+)
+
+
+@q.wrong(
+    "The copy is right, the optimiser is still a fresh one: its memory (velocity, or Adam's means) is lost. Take the state of the one that was given."
+)
+def _(model, optimiser, step):
+    import copy
+
+    return copy.deepcopy(checkpoint_as_handed_out(model, optimiser, step))
+
+
+@q.wrong(
+    "You took the right optimiser, but `state_dict()` is no copy: training goes on in the same tensors, and what you kept changes with it."
+)
+def _(model, optimiser, step):
+    return {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+
+
+@q.wrong(
+    "`dict(…)` or `.copy()` copies the dictionary, not the tensors in it: they still are those that training changes."
+)
+def _(model, optimiser, step):
+    import copy
+
+    kept = copy.deepcopy(optimiser.state_dict())
+    return {"model": model.state_dict().copy(), "optimiser": kept, "step": step}
+
+
+@q.wrong("The model is copied, the optimiser's state is not: its velocities are tensors too, and go on moving.")
+def _(model, optimiser, step):
+    import copy
+
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    state = optimiser.state_dict()
+    return {"model": kept, "optimiser": {**state, "state": copy.copy(state["state"])}, "step": step}
+
+
+@q.wrong("The step is one too many: `step` says how many are done, and so which comes next.")
+def _(model, optimiser, step):
+    return checkpoint(model, optimiser, step + 1)
+
+
+@q.wrong("Only the parameters are kept anew, the running statistics of the batch normalisation are not copied.")
+def _(model, optimiser, step):
+    kept = checkpoint(model, optimiser, step)
+    running = {name: value for name, value in model.state_dict().items() if "running" in name or "num" in name}
+    return {**kept, "model": {**kept["model"], **running}}
+
+
+@q.right
+def _(model, optimiser, step):  # as if written to a file
+    import io
+
+    import torch
+
+    memory = io.BytesIO()
+    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, memory)
+    memory.seek(0)
+    return torch.load(memory)
+
+
+@q.right
+def _(model, optimiser, step):
+    import copy
+
+    weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    return {"model": weights, "optimiser": copy.deepcopy(optimiser.state_dict()), "step": step}
+
+
+@q.right
+def _(model, optimiser, step):
+    import pickle
+
+    return pickle.loads(pickle.dumps({"step": step, "optimiser": optimiser.state_dict(), "model": model.state_dict()}))
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/04_architectures.ipynb #83d917d8
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(

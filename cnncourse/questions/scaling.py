@@ -1132,6 +1132,340 @@ def _(train, x):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/01_scaling.ipynb #d4b83a66
+def minibatches(x, y, batch_size, rng):
+    ### BEGIN SOLUTION
+    order = rng.permutation(len(x))
+    parts = [order[start : start + batch_size] for start in range(0, len(x), batch_size)]
+    return [(x[part], y[part]) for part in parts]
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/01_scaling.ipynb #717950e9
+### BEGIN HIDDEN TESTS
+def _two_epochs(answer, x, y, batch_size, number):
+    rng = np.random.default_rng(number)
+    orders, facts = [], {}
+    for epoch in ("first", "second"):
+        batches = answer(x, y, batch_size, rng)
+        if batches is None:
+            return None
+        pairs = [(np.asarray(a), np.asarray(b)) for a, b in batches]
+        seen = np.concatenate([b for _, b in pairs])
+        together = all(len(a) == len(b) and np.array_equal(a[:, 0], b) for a, b in pairs)
+        facts[f"sizes in the {epoch} epoch"] = [len(b) for _, b in pairs]
+        facts[f"each example once in the {epoch} epoch"] = sorted(seen.tolist()) == sorted(y.tolist())
+        facts[f"pictures and labels together in the {epoch} epoch"] = together
+        orders.append(seen.tolist())
+    facts["shuffled"] = orders[0] != y.tolist()
+    return facts | {"another order in the second epoch": orders[0] != orders[1]}
+
+
+def _numbered(rng):  # each picture bears its label; the last batch is full in half of the cases
+    batch_size = int(rng.integers(3, 6))
+    n = batch_size * int(rng.integers(3, 6)) + int(rng.integers(1, batch_size))
+    y = rng.permutation(1000)[:n]
+    return {"x": y[:, None] + np.zeros((1, 3)), "y": y, "batch_size": batch_size, "number": int(rng.integers(10**6))}
+
+
+q = sheet.question(
+    "minibatches",
+    minibatches,
+    kind="write",
+    level=2,
+    read="T1.5",
+    hints=(
+        "Draw one order for both arrays. What does `rng.permutation(n)` give?",
+        "Cut the order into pieces of `batch_size`: `order[start : start + batch_size]`. A slice beyond the end is just shorter.",
+        "For each piece, `(x[piece], y[piece])`. Draw the order inside the function, so that each call has a new one.",
+    ),
+    why="One permutation indexes both arrays, so a picture keeps its label. A new order in each epoch makes each step's gradient another sample; a fixed order would let the network learn from the same few batches again and again. The short batch at the end belongs to the epoch too.",
+    probe=_numbered,
+    use=_two_epochs,
+)
+
+
+def _batches(x, y, batch_size, order, other=None):
+    other = order if other is None else other
+    starts = range(0, len(order), batch_size)
+    return [(x[order[s : s + batch_size]], y[other[s : s + batch_size]]) for s in starts]
+
+
+@q.wrong("Pictures and labels are shuffled apart, so hardly any picture keeps its label. Use one order for both.")
+def _(x, y, batch_size, rng):
+    return _batches(x, y, batch_size, rng.permutation(len(x)), rng.permutation(len(x)))
+
+
+@q.wrong("The order is always that of the file. Shuffle it with `rng`.")
+def _(x, y, batch_size, rng):
+    return _batches(x, y, batch_size, np.arange(len(x)))
+
+
+@q.wrong(
+    "Each epoch has the same order: you made a generator of your own with a fixed seed. Draw from the `rng` that you are given."
+)
+def _(x, y, batch_size, rng):
+    return minibatches(x, y, batch_size, np.random.default_rng(1))
+
+
+@q.wrong("The examples of the last, short batch are missing. It has what is left.")
+def _(x, y, batch_size, rng):
+    return minibatches(x, y, batch_size, rng)[:-1]
+
+
+@q.wrong("You draw each batch by itself, with replacement: some examples come twice in an epoch and some not at all.")
+def _(x, y, batch_size, rng):
+    sizes = [len(b) for _, b in _batches(x, y, batch_size, np.arange(len(x)))]
+    drawn = [rng.integers(0, len(x), size) for size in sizes]
+    return [(x[i], y[i]) for i in drawn]
+
+
+@q.wrong("The last batch is filled up with examples from the start, which then count twice.")
+def _(x, y, batch_size, rng):
+    order = rng.permutation(len(x))
+    return _batches(x, y, batch_size, np.concatenate([order, order[: -len(x) % batch_size]]))
+
+
+@q.right
+def _(x, y, batch_size, rng):
+    order = np.arange(len(y))
+    rng.shuffle(order)
+    parts = np.split(order, range(batch_size, len(y), batch_size))
+    return [(x[part], y[part]) for part in parts]
+
+
+@q.right
+def _(x, y, batch_size, rng):
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    return list(torch.utils.data.DataLoader(data, batch_size, shuffle=True, generator=generator))
+
+
+@q.right
+def _(x, y, batch_size, rng):
+    import tensorflow as tf
+
+    order = rng.permutation(len(x))
+    data = tf.data.Dataset.from_tensor_slices((x[order], y[order])).batch(batch_size)
+    return [(a.numpy(), b.numpy()) for a, b in data]
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/01_scaling.ipynb #b57b6a95
+def scaling_layer(train):
+    ### BEGIN SOLUTION
+    import keras
+
+    layer = keras.layers.Normalization(axis=-1)
+    layer.adapt(train)
+    return layer
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/01_scaling.ipynb #13d3b57b
+### BEGIN HIDDEN TESTS
+def _handed_on(answer, train, new):
+    layer = answer(train)
+    if layer is None:
+        return None
+    if not callable(layer):
+        raise ValueError(f"a layer was expected, a {type(layer).__name__} came")
+    if hasattr(layer, "state_dict"):
+        import torch
+
+        give = lambda x: layer(torch.tensor(x)).detach().numpy()  # noqa: E731
+    else:
+        give = lambda x: np.asarray(layer(x))  # noqa: E731
+    return {"a batch": give(new), "one picture": give(new[:1])}
+
+
+def _coloured(rng):
+    middle, spread = rng.uniform(50, 150, 3), np.array([5.0, 20.0, 60.0])
+    train, new = (rng.normal(middle, spread, (n, 4, 5, 3)).astype(np.float32) for n in (12, 4))
+    return {"train": train, "new": new + np.float32(10)}
+
+
+q = sheet.question(
+    "scaling_layer",
+    scaling_layer,
+    kind="write",
+    level=2,
+    read="T1.2",
+    hints=(
+        "Keras has `keras.layers.Normalization`, which learns by `adapt`. In PyTorch a small `nn.Module` with two buffers does it.",
+        "One mean for each channel: over which axes? The channels stand last. Take the statistics of `train` and keep them in the layer.",
+    ),
+    why="When the statistics are part of the model, nobody can forget them or take others. They come from the training pictures, and they do not move with the batch that is being judged: one picture by itself is scaled as it would be in any company.",
+    probe=_coloured,
+    use=_handed_on,
+    probes=2,
+    rtol=1e-3,
+    atol=1e-3,
+    seconds=20,
+)
+
+
+def _shifted(mean, std):
+    return lambda x: (np.asarray(x) - mean) / std
+
+
+@q.wrong(
+    "The layer takes the statistics of the batch that it gets. Then a picture's numbers depend on its company: keep those of `train`."
+)
+def _(train):
+    return lambda x: (x - x.mean(axis=(0, 1, 2))) / x.std(axis=(0, 1, 2))
+
+
+@q.wrong("One mean and one deviation for all channels: each channel has its own.")
+def _(train):
+    return _shifted(train.mean(), train.std())
+
+
+@q.wrong("You have a mean for each pixel. One for each channel was asked: over pictures, rows and columns.")
+def _(train):
+    return _shifted(train.mean(axis=0), train.std(axis=0))
+
+
+@q.wrong("You divided by the variance. Divide by its root, the standard deviation.")
+def _(train):
+    return _shifted(train.mean(axis=(0, 1, 2)), train.var(axis=(0, 1, 2)))
+
+
+@q.wrong("The mean is taken off, but nothing is divided: each channel also has a deviation.")
+def _(train):
+    return _shifted(train.mean(axis=(0, 1, 2)), 1)
+
+
+@q.wrong("The layer was never shown the training pictures, so it leaves everything as it is.")
+def _(train):
+    return _shifted(0, 1)
+
+
+@q.right
+def _(train):
+    import torch
+
+    class Scale(torch.nn.Module):
+        def __init__(self, train):
+            super().__init__()
+            self.register_buffer("mean", torch.tensor(train.mean(axis=(0, 1, 2))))
+            self.register_buffer("std", torch.tensor(train.std(axis=(0, 1, 2))))
+
+        def forward(self, x):
+            return (x - self.mean) / self.std
+
+    return Scale(train)
+
+
+@q.right
+def _(train):
+    import keras
+
+    mean, variance = train.mean(axis=(0, 1, 2)), train.var(axis=(0, 1, 2))
+    return keras.layers.Normalization(axis=-1, mean=mean, variance=variance)
+
+
+@q.right
+def _(train):
+    import keras
+
+    std = train.std(axis=(0, 1, 2))
+    return keras.layers.Rescaling(1 / std, offset=-train.mean(axis=(0, 1, 2)) / std)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/01_scaling.ipynb #1571f841
+keras_losses = {"A": (..., ...), "B": (..., ...), "C": (..., ...)}
+### BEGIN SOLUTION
+keras_losses = {
+    "A": ("SparseCategoricalCrossentropy", True),
+    "B": ("CategoricalCrossentropy", False),
+    "C": ("BinaryCrossentropy", True),
+}
+### END SOLUTION
+
+# %% ../../nbs/exercises/01_scaling.ipynb #e689cf32
+### BEGIN HIDDEN TESTS
+def _loss_values(answer, number):
+    import keras
+
+    rng = np.random.default_rng(number)
+    scores, labels = rng.normal(0, 2, (6, 10)).astype(np.float32), rng.integers(0, 10, 6)
+    two = rng.integers(0, 2, (6, 1)).astype(np.float32)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    given = {"A": (labels, scores), "B": (np.eye(10, dtype=np.float32)[labels], shares), "C": (two, scores[:, :1])}
+    values = {}
+    for letter, data in given.items():
+        name, from_logits = answer[letter]
+        if name is ...:
+            return ...
+        if not isinstance(from_logits, bool):
+            raise ValueError(f"{letter}: from_logits is True or False, {from_logits!r} came")
+        made = getattr(keras.losses, str(name), None)
+        if made is None or "Crossentropy" not in str(name):
+            raise ValueError(f"{letter}: a class of keras.losses for cross-entropy was expected, {name!r} came")
+        try:
+            values[letter] = float(made(from_logits=from_logits)(*data))
+        except Exception:  # Keras tells it at length
+            values[letter] = "these labels do not fit this loss"
+    return values
+
+
+def _loss_faults(values, number):
+    right = _loss_values(dict(keras_losses), number)
+    off = [k for k in right if isinstance(values[k], str) or not np.isclose(values[k], right[k], rtol=1e-4, atol=1e-5)]
+    return f"not the cross-entropy of this network: {', '.join(off)}" if off else ""
+
+
+q = sheet.question(
+    "keras_losses",
+    keras_losses,
+    kind="choose",
+    level=2,
+    read="T1.4",
+    hints=(
+        "Two questions for each: are the labels numbers, one-hot rows, or 0 and 1? And does the network give probabilities, or scores that still need the softmax or sigmoid?",
+        '"Sparse" means labels as whole numbers. `from_logits=True` means that softmax or sigmoid are still to come, inside the loss.',
+    ),
+    why="`SparseCategoricalCrossentropy` takes numbers, so no one-hot rows are needed. `from_logits` must say what the last layer gives: with a wrong value there is no error, only a loss that means nothing, and a network that learns slowly or not at all.",
+    probe=lambda rng: {"number": int(rng.integers(10**6))},
+    use=_loss_values,
+    accept=_loss_faults,
+    probes=2,
+    seconds=20,
+)
+q.right(
+    {
+        "A": ["SparseCategoricalCrossentropy", True],
+        "B": ["CategoricalCrossentropy", False],
+        "C": ["BinaryCrossentropy", True],
+    }
+)
+q.right({**keras_losses})
+q.wrong(
+    "A has no softmax in its last layer, so its numbers are scores (logits): say so with `from_logits=True`.",
+    keras_losses | {"A": ("SparseCategoricalCrossentropy", False)},
+)
+q.wrong(
+    "B has its softmax already. With `from_logits=True` it would be applied once more.",
+    keras_losses | {"B": ("CategoricalCrossentropy", True)},
+)
+q.wrong(
+    "C has no sigmoid in its last layer: its one number is a logit.",
+    keras_losses | {"C": ("BinaryCrossentropy", False)},
+)
+q.wrong(
+    "A's labels are whole numbers. `CategoricalCrossentropy` wants one-hot rows; its sparse sister takes numbers.",
+    keras_losses | {"A": ("CategoricalCrossentropy", True)},
+)
+q.wrong(
+    "C has one output. With one class only, a softmax is always 1: two classes in one number want the binary loss.",
+    keras_losses | {"C": ("CategoricalCrossentropy", True)},
+)
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/01_scaling.ipynb #0b1d9159
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(
