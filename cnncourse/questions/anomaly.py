@@ -1042,6 +1042,452 @@ def _(scores, labels, alarm_cost, miss_cost):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/07_anomaly.ipynb #f72926ba
+def best_f1(scores, labels):
+    ### BEGIN SOLUTION
+    values = np.unique(scores)
+    cuts = [values[0] - 1, *(values[:-1] + values[1:]) / 2]
+    found = []
+    for cut in cuts:
+        hits = np.sum(labels[scores > cut] == 1)
+        found.append(2 * hits / (np.sum(scores > cut) + np.sum(labels == 1)))
+    best = int(np.argmax(found))
+    return float(cuts[best]), float(found[best])
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #c8e0f062
+### BEGIN HIDDEN TESTS
+def _mixed_scores(rng):  # many equal scores; by turns a few anomalies, or mostly anomalies that nothing tells apart
+    n = int(rng.integers(12, 30))
+    few = rng.normal(5, 2, n).round(1), (rng.uniform(size=n) < 0.25).astype(int)
+    few[1][:2] = 0, 1
+    few = few[0] + 3 * few[1], few[1]
+    most = rng.permutation(np.arange(n) / 2), np.ones(n, int)
+    most[1][most[0].argmax()] = 0
+    return {"scores": few[0], "labels": few[1], "other_scores": most[0], "other_labels": most[1]}
+
+
+def _f1_of(answer, scores, labels, other_scores, other_labels):
+    pairs = {}
+    for name, data in {"few": (scores, labels), "mostly": (other_scores, other_labels)}.items():
+        came = answer(*data)
+        if came is None:
+            return None
+        try:
+            threshold, f1 = (float(np.asarray(part)) for part in came)
+        except (TypeError, ValueError):
+            raise ValueError(f"a pair of two numbers was expected, {came!r} came") from None
+        pairs[name] = [threshold, f1]
+    return pairs
+
+
+def _f1_faults(pairs, scores, labels, other_scores, other_labels):
+    data = {"few": (scores, labels, "few anomalies"), "mostly": (other_scores, other_labels, "mostly anomalies")}
+    for name, (s, y, told) in data.items():
+        threshold, f1 = pairs[name]
+        values, best = np.unique(s), best_f1(s, y)[1]
+        flagged = s > threshold
+        reached = 2 * np.sum(flagged & (y == 1)) / max(flagged.sum() + y.sum(), 1)
+        if not np.isclose(reached, best, rtol=1e-6):
+            return f"with {told}: the threshold {threshold:.4g} reaches an F1 of {reached:.4f}, the best is {best:.4f}"
+        if not np.isclose(f1, best, rtol=1e-5):
+            return f"with {told}: the threshold is right, its F1 is {best:.4f}, {f1:.4f} came"
+        below, above = values[values <= threshold], values[values > threshold]
+        if len(below) and len(above) and not np.isclose(threshold, (below[-1] + above[0]) / 2, rtol=1e-5):
+            return f"with {told}: {threshold:.6g} is not half-way between its neighbours {below[-1]:g} and {above[0]:g}"
+    return ""
+
+
+q = sheet.question(
+    "best_f1",
+    best_f1,
+    kind="write",
+    level=2,
+    read="T7.2",
+    hints=(
+        "How many different outcomes can a threshold have? Only when it passes a score does anything change.",
+        "Take `np.unique(scores)`, the middles between neighbours, and one threshold below all. Compute F1 for each.",
+        "`flagged = scores > cut`; hits + misses are all anomalies, and hits + false alarms are all flagged: F1 = 2 * hits / (flagged.sum() + labels.sum()).",
+    ),
+    why="F1 changes only where a score is passed, so as many thresholds suffice as there are different scores. Below all of them everything is flagged, which is best where anomalies are many and hard to tell. F1 knows no costs: it takes a miss and a false alarm as equally bad.",
+    probe=_mixed_scores,
+    use=_f1_of,
+    accept=_f1_faults,
+)
+
+
+def _best_by(scores, labels, measure, ends=True):
+    values = np.unique(scores)
+    cuts = [*([values[0] - 1] if ends else []), *(values[:-1] + values[1:]) / 2]
+    found = [measure(scores > cut, labels == 1) for cut in cuts]
+    best = int(np.argmax(found))
+    return cuts[best], found[best]
+
+
+def _f1(flagged, bad):
+    return 2 * np.sum(flagged & bad) / (np.sum(flagged) + np.sum(bad))
+
+
+@q.wrong("The threshold below all scores is missing. Where nearly everything is an anomaly, flagging all is best.")
+def _(scores, labels):
+    return _best_by(scores, labels, _f1, ends=False)
+
+
+@q.wrong("That is the best accuracy. F1 leaves out the normal pictures that are rightly left alone.")
+def _(scores, labels):
+    return _best_by(scores, labels, lambda flagged, bad: np.mean(flagged == bad))
+
+
+@q.wrong(
+    "You stop at a score itself. The next picture with just this score would hang on a rounding error: stand half-way."
+)
+def _(scores, labels):
+    values = np.unique(scores)
+    cut, f1 = best_f1(scores, labels)
+    below = values[values < cut]
+    return (below[-1] if len(below) else cut), f1
+
+
+@q.wrong("That is Youden's rule: the share of hits minus the share of false alarms.")
+def _(scores, labels):
+    return _best_by(scores, labels, lambda f, bad: np.mean(f[bad]) - np.mean(f[~bad]))
+
+
+@q.wrong("The threshold is right, but the second number is not its F1: it is the precision there.")
+def _(scores, labels):
+    cut = best_f1(scores, labels)[0]
+    return cut, np.mean(labels[scores > cut])
+
+
+@q.wrong("That flags everything, whatever the scores are. Where anomalies are few, most alarms are then false.")
+def _(scores, labels):
+    return scores.min() - 1, _f1(scores == scores, labels == 1)
+
+
+@q.right
+def _(scores, labels):
+    return _best_by(scores, labels, _f1)
+
+
+@q.right
+def _(scores, labels):
+    from sklearn.metrics import f1_score
+
+    values = np.unique(scores)
+    cuts = np.concatenate([[values[0] - 0.5], np.convolve(values, [0.5, 0.5], "valid")])
+    found = [f1_score(labels, scores > cut) for cut in cuts]
+    return cuts[np.argmax(found)], max(found)
+
+
+@q.right
+def _(scores, labels):  # sorted once, counted along the way
+    order = np.argsort(-scores, kind="stable")
+    s, y = scores[order], labels[order]
+    f1 = 2 * np.cumsum(y) / (np.arange(1, len(s) + 1) + y.sum())
+    last = np.append(s[:-1] != s[1:], True)
+    best = int(np.argmax(np.where(last, f1, -1)))
+    return ((s[best] + s[best + 1]) / 2 if best + 1 < len(s) else s[-1] - 1), f1[best]
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #f8363a84
+def copied_share(clean, drawn, masks, redrawers, limit):
+    ### BEGIN SOLUTION
+    into, numbers = (drawn - clean)[masks], {}
+    for name, (redrawn_clean, redrawn_drawn) in redrawers.items():
+        out = (redrawn_drawn - redrawn_clean)[masks]
+        error = np.sqrt(np.mean((redrawn_clean - clean) ** 2))
+        numbers[name] = float((into * out).sum() / (into**2).sum()), float(error)
+    fit = [name for name, (_, error) in numbers.items() if error <= limit]
+    return numbers, min(fit, key=lambda name: numbers[name][0])
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #cb36f968
+### BEGIN HIDDEN TESTS
+def _redrawn(rng):  # one copies all, one removes and keeps the rest, one blurs everything away
+    shape = int(rng.integers(2, 5)), 6, 7
+    clean, masks = rng.uniform(0, 1, shape), rng.uniform(size=shape) < 0.2
+    masks[0, 0] = True
+    drawn = np.where(masks, clean + rng.choice([-1, 1], shape) * rng.uniform(0.3, 0.6, shape), clean)
+
+    def redraw(share, error):
+        noise = rng.normal(0, error, shape)
+        moved = rng.normal(0, 0.1, shape)
+        return clean + noise, clean + noise + share * (drawn - clean) + moved
+
+    about = {"U-Net": redraw(0.9, 0.01), "autoencoder": redraw(0.2, 0.05), "grey": redraw(0.0, 0.4)}
+    names = rng.permutation(list(about)).tolist()
+    return {
+        "clean": clean, "drawn": drawn, "masks": masks, "redrawers": {n: about[n] for n in names}, "limit": 0.15,
+    }  # fmt: skip
+
+
+q = sheet.question(
+    "copied_share",
+    copied_share,
+    kind="write",
+    level=2,
+    read="T7.4",
+    hints=(
+        "`into = (drawn - clean)[masks]` went in. What came out on the same pixels is the difference of the two redrawn pictures.",
+        "The error asks about clean pictures only, on all pixels. Then leave out the networks above the limit before you look for the smallest share.",
+    ),
+    why="A U-Net's skips carry the defect round the middle, so it comes out again and leaves no error to find. A network that redraws nothing removes every defect too: so the share alone is not enough, and the rest must be redrawn well. The two questions together decide.",
+    probe=_redrawn,
+    rtol=1e-4,
+    atol=1e-5,
+)
+
+
+def _copied(clean, drawn, masks, redrawers, limit, where=True, against="clean", slope=True, root=True, fit=True):
+    numbers = {}
+    for name, (redrawn_clean, redrawn_drawn) in redrawers.items():
+        into, out = drawn - clean, redrawn_drawn - (redrawn_clean if against == "clean" else clean)
+        if where:
+            into, out = into[masks], out[masks]
+        share = (into * out).sum() / (into**2).sum() if slope else np.abs(out).sum() / np.abs(into).sum()
+        error = np.mean((redrawn_clean - clean) ** 2)
+        numbers[name] = float(share), float(error**0.5 if root else error)
+    names = [n for n in numbers if not fit or numbers[n][1] <= limit]
+    return numbers, min(names, key=lambda n: numbers[n][0])
+
+
+@q.wrong(
+    "You compare the redrawn picture with the clean one, so the network's own error counts as a defect. Take the difference of the two redrawn pictures."
+)
+def _(clean, drawn, masks, redrawers, limit):
+    return _copied(clean, drawn, masks, redrawers, limit, against="the truth")
+
+
+@q.wrong("The error is the mean square itself. Its root was asked.")
+def _(clean, drawn, masks, redrawers, limit):
+    return _copied(clean, drawn, masks, redrawers, limit, root=False)
+
+
+@q.wrong(
+    "You took the smallest share of all. A network that redraws nothing removes every defect too: leave out those above the limit."
+)
+def _(clean, drawn, masks, redrawers, limit):
+    return _copied(clean, drawn, masks, redrawers, limit, fit=False)
+
+
+@q.wrong("You took sizes without signs. A slope asks whether dark comes out dark: multiply the differences.")
+def _(clean, drawn, masks, redrawers, limit):
+    return _copied(clean, drawn, masks, redrawers, limit, slope=False)
+
+
+@q.wrong("You chose the network that copies the most. What comes out again leaves no error to find.")
+def _(clean, drawn, masks, redrawers, limit):
+    numbers, _best = copied_share(clean, drawn, masks, redrawers, limit)
+    return numbers, max((n for n in numbers if numbers[n][1] <= limit), key=lambda n: numbers[n][0])
+
+
+@q.wrong("The shares are of what was removed. What comes out **again** was asked: one minus that.")
+def _(clean, drawn, masks, redrawers, limit):
+    numbers, best = copied_share(clean, drawn, masks, redrawers, limit)
+    return {name: (1 - share, error) for name, (share, error) in numbers.items()}, best
+
+
+@q.right
+def _(clean, drawn, masks, redrawers, limit):
+    return _copied(clean, drawn, masks, redrawers, limit)
+
+
+@q.right
+def _(clean, drawn, masks, redrawers, limit):  # by least squares
+    numbers = {}
+    for name in redrawers:
+        a, b = redrawers[name]
+        slope = np.linalg.lstsq((drawn - clean)[masks][:, None], (b - a)[masks], rcond=None)[0][0]
+        numbers[name] = [slope, np.linalg.norm(a - clean) / clean.size**0.5]
+    allowed = {name: share for name, (share, error) in numbers.items() if error <= limit}
+    return numbers, sorted(allowed, key=allowed.get)[0]
+
+
+@q.right
+def _(clean, drawn, masks, redrawers, limit):
+    import torch
+
+    c, d, m = (torch.tensor(a) for a in (clean, drawn, masks))
+    numbers, best = {}, None
+    for name, pair in redrawers.items():
+        a, b = (torch.tensor(p) for p in pair)
+        into, out = (d - c)[m], (b - a)[m]
+        share, error = float(into @ out / (into @ into)), float(((a - c) ** 2).mean().sqrt())
+        numbers[name] = (share, error)
+        if error <= limit and (best is None or share < numbers[best][0]):
+            best = name
+    return numbers, best
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #67f9c0bb
+def redrawer(skips):
+    import keras
+
+    ### BEGIN SOLUTION
+    layers = keras.layers
+    x = keras.Input((16, 16, 1))
+    wide = layers.Conv2D(8, 3, padding="same", activation="tanh")(x)
+    half = layers.Conv2D(8, 3, strides=2, padding="same", activation="tanh")(wide)
+    middle = layers.Conv2D(4, 3, strides=2, padding="same", activation="tanh")(half)  # 4 x 4 x 4
+    up = layers.UpSampling2D()(middle)
+    up = layers.Conv2D(8, 3, padding="same", activation="tanh")(up)
+    up = layers.UpSampling2D()(up)
+    if skips:
+        up = layers.Concatenate()([up, wide])
+    return keras.Model(x, layers.Conv2D(1, 3, padding="same")(up))
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/07_anomaly.ipynb #579960c1
+### BEGIN HIDDEN TESTS
+def _ways_to_move(answer, number):
+    picture = np.random.default_rng(number).uniform(0, 1, (16, 16))
+    return {f"skips={skips}": _rank(answer(skips), picture) for skips in (False, True)}
+
+
+def _rank(model, picture):  # of the derivative of the output by the input
+    if model is None:
+        raise ValueError("a model was expected, None came: is `return` missing?")
+    if hasattr(model, "state_dict"):
+        import torch
+
+        x = torch.tensor(picture[None, None]).double()
+        model = model.double().eval()
+        shape = tuple(model(x).shape)
+        if shape != (1, 1, 16, 16):
+            raise ValueError(f"a picture of shape (1, 1, 16, 16) was expected, {shape} came")
+        jacobian = torch.autograd.functional.jacobian(lambda x: model(x).reshape(-1), x, vectorize=True)
+        jacobian = jacobian.reshape(256, 256).numpy()
+    else:
+        import tensorflow as tf
+
+        x = tf.constant(picture[None, :, :, None], tf.float32)
+        directions = tf.reshape(tf.eye(256), (256, 16, 16, 1))
+        with tf.GradientTape() as tape:
+            many = tf.repeat(x, 256, axis=0)
+            tape.watch(many)
+            y = model(many)
+            if tuple(y.shape) != (256, 16, 16, 1):
+                raise ValueError(f"pictures of shape (256, 16, 16, 1) were expected, {tuple(y.shape)} came")
+            one_each = tf.reduce_sum(y * directions)
+        jacobian = tape.gradient(one_each, many)
+        jacobian = np.zeros((256, 256)) if jacobian is None else np.reshape(jacobian, (256, 256)).astype(float)
+    sizes = np.linalg.svd(jacobian, compute_uv=False)
+    return int(np.sum(sizes > 1e-5 * max(sizes[0], 1e-9)))
+
+
+def _narrow_enough(ways, number):
+    plain, joined = ways["skips=False"], ways["skips=True"]
+    if plain > 64:
+        return f"without skips the picture that comes out can move in {plain} ways, at most 64 were allowed"
+    if plain < 4:
+        return f"without skips the picture that comes out can move in {plain} ways only: hardly anything passes"
+    if joined <= 64:
+        return f"with skips it can move in {joined} ways only: nothing passes round the middle"
+    return ""
+
+
+q = sheet.question(
+    "redrawer",
+    redrawer,
+    kind="write",
+    level=2,
+    read="T7.4",
+    hints=(
+        "Two steps of stride 2 make 4 x 4 places out of 16 x 16. How many channels may the middle have?",
+        "4 x 4 x 4 = 64. Then go up again by `UpSampling2D` or a transposed convolution, twice, to one channel of 16 x 16.",
+        "A skip joins what stands before a step down to what stands after the step up: `Concatenate` in Keras, `torch.cat` in PyTorch.",
+    ),
+    why="Without skips, 64 numbers decide 256 pixels, so the output moves in at most 64 ways: what is not usual cannot be redrawn. A skip at full size lets every pixel pass. That makes pictures sharp, and defects too.",
+    probe=lambda rng: {"number": int(rng.integers(10**6))},
+    use=_ways_to_move,
+    accept=_narrow_enough,
+    probes=1,
+    seconds=20,
+)
+
+
+def _by_hand(rows, skip, shape=(1, 1, 16, 16)):  # linear, through `rows` numbers
+    import torch
+    from torch import nn
+
+    generator = torch.Generator().manual_seed(rows)
+
+    class Redraws(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("down", torch.randn(256, rows, generator=generator))
+            self.register_buffer("up", torch.randn(rows, 256, generator=generator))
+
+        def forward(self, x):
+            made = (x.flatten(1) @ self.down @ self.up).reshape(-1, *shape[1:])
+            return made + x if skip else made
+
+    return Redraws()
+
+
+@q.wrong("Both networks have skips. Without them everything must pass through the middle.")
+def _(skips):
+    return _by_hand(40, True)
+
+
+@q.wrong("Neither network has skips: `skips` changes nothing. Join an earlier layer to a later one of the same size.")
+def _(skips):
+    return _by_hand(40, False)
+
+
+@q.wrong("The middle is too wide: it holds more than 64 numbers for each picture.")
+def _(skips):
+    return _by_hand(128, skips)
+
+
+@q.wrong("`skips` is taken the wrong way round.")
+def _(skips):
+    return _by_hand(50, not skips)
+
+
+@q.right
+def _(skips):
+    return _by_hand(64, skips)
+
+
+@q.right
+def _(skips):
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Conv2d(1, 6, 3, padding=1)
+            self.down = nn.Sequential(nn.Tanh(), nn.Conv2d(6, 8, 4, 4), nn.Tanh(), nn.Conv2d(8, 4, 1))
+            self.up = nn.Sequential(nn.ConvTranspose2d(4, 6, 4, 4), nn.Tanh())
+            self.last = nn.Conv2d(12 if skips else 6, 1, 3, padding=1)
+
+        def forward(self, x):
+            wide = self.first(x)
+            up = self.up(self.down(wide))
+            return self.last(torch.cat([up, wide], dim=1) if skips else up)
+
+    torch.manual_seed(0)
+    return Net()
+
+
+@q.right
+def _(skips):  # dense layers, and the sum as a skip
+    import keras
+
+    x = keras.Input((16, 16, 1))
+    middle = keras.layers.Dense(64)(keras.layers.Flatten()(x))
+    made = keras.layers.Reshape((16, 16, 1))(keras.layers.Dense(256)(middle))
+    return keras.Model(x, keras.layers.Add()([made, x]) if skips else made)
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/07_anomaly.ipynb #7aa2a6ed
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(
