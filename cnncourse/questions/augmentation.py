@@ -1269,6 +1269,386 @@ def _(predict, x):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/05_augmentation.ipynb #fb32cee6
+def class_weights(labels):
+    ### BEGIN SOLUTION
+    classes, counts = np.unique(labels, return_counts=True)
+    return {int(k): float(len(labels) / (len(classes) * count)) for k, count in zip(classes, counts, strict=True)}
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #a60bb685
+### BEGIN HIDDEN TESTS
+def _unequal(rng):  # numbers of classes with gaps among them
+    kinds = rng.choice(12, int(rng.integers(3, 6)), replace=False)
+    counts = rng.permutation(np.arange(1, len(kinds) + 1) * int(rng.integers(2, 5)))
+    return {"labels": rng.permutation(np.repeat(kinds, counts))}
+
+
+def _weights_of(answer, labels):
+    came = answer(labels)
+    if came is None:
+        return None
+    if not isinstance(came, dict):
+        raise ValueError(f"a dictionary from class to weight was expected, a {type(came).__name__} came")
+    return {int(key): float(value) for key, value in came.items()}
+
+
+q = sheet.question(
+    "class_weights",
+    class_weights,
+    kind="write",
+    level=1,
+    read="T5.3",
+    hints=(
+        "If a class has `count` pictures of weight w, what is its total? What must each class's total be so that all k of them add up to n?",
+        "Each class gets n / k in all, so each of its pictures gets n / (k * count). `np.unique(labels, return_counts=True)` counts.",
+    ),
+    why="A class with few pictures has a small say in a mean over pictures, so a network may do well by never naming it. With weights n / (k * count) all classes have the same say, and since the weights have the mean one, the learning rate keeps its meaning.",
+    probe=_unequal,
+    use=_weights_of,
+)
+
+
+@q.wrong("The totals are equal, but the weights do not add up to n: multiply by the number of pictures.")
+def _(labels):
+    return {k: w / len(labels) for k, w in class_weights(labels).items()}
+
+
+@q.wrong("The number of classes is missing: with k classes each gets n / k in all, not n.")
+def _(labels):
+    return {k: w * len(set(labels.tolist())) for k, w in class_weights(labels).items()}
+
+
+@q.wrong("You gave the frequent classes the large weights. It is the other way round.")
+def _(labels):
+    classes, counts = np.unique(labels, return_counts=True)
+    return {k: len(classes) * count / len(labels) for k, count in zip(classes, counts, strict=True)}
+
+
+@q.wrong("You counted the numbers from 0 to the largest as classes. Those that do not occur have no share.")
+def _(labels):
+    most = int(labels.max()) + 1
+    return {k: len(labels) / (most * np.sum(labels == k)) for k in class_weights(labels)}
+
+
+@q.wrong("The weights stand beside other classes: the keys are the numbers that occur in `labels`, not 0, 1, 2, …")
+def _(labels):
+    return dict(enumerate(class_weights(labels).values(), start=12))
+
+
+@q.wrong("All weights are 1: then each picture counts the same, and a frequent class more than a rare one.")
+def _(labels):
+    return dict.fromkeys(class_weights(labels), 1.0)
+
+
+@q.right
+def _(labels):
+    from collections import Counter
+
+    counts = Counter(labels.tolist())
+    return {k: len(labels) / len(counts) / count for k, count in counts.items()}
+
+
+@q.right
+def _(labels):
+    from sklearn.utils.class_weight import compute_class_weight
+
+    classes = np.unique(labels)
+    return dict(zip(classes, compute_class_weight("balanced", classes=classes, y=labels), strict=True))
+
+
+@q.right
+def _(labels):
+    counts = np.bincount(labels)
+    kinds = np.flatnonzero(counts)
+    return {k: counts.sum() / (kinds.size * counts[k]) for k in kinds}
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #5c020030
+def stratified(labels, share, rng):
+    ### BEGIN SOLUTION
+    training, validation = [], []
+    for kind in np.unique(labels):
+        places = rng.permutation(np.flatnonzero(labels == kind))
+        n = min(max(round(share * len(places)), 1), len(places) - 1)
+        validation.append(places[:n])
+        training.append(places[n:])
+    return np.concatenate(training), np.concatenate(validation)
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #df38fac4
+### BEGIN HIDDEN TESTS
+def _unequal_classes(rng):  # in order, one class with two pictures, shares small and large
+    counts = np.array([2, 3, 12, 25]) + rng.integers(0, 2, 4) * [0, 0, 5, 9]
+    names = rng.permutation(["ant", "bee", "cat", "dog"])
+    return {"labels": np.repeat(names, counts), "number": int(rng.integers(10**6))}
+
+
+def _drawn_shares(answer, labels, number):
+    facts, drawn = {}, []
+    for share in (0.1, 0.25, 0.9):
+        for again in (0, 1):
+            parts = answer(labels, share, np.random.default_rng(number + again))
+            if parts is None:
+                return None
+            training, validation = (np.asarray(part) for part in parts)
+            if {training.dtype.kind, validation.dtype.kind} - set("iu"):
+                raise ValueError("two arrays of places, whole numbers, were expected")
+            drawn.append(sorted(validation.tolist()))
+        names, counts = np.unique(labels[validation], return_counts=True)
+        facts[f"in validation at {share}"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        both = sorted([*training.tolist(), *validation.tolist()])
+        facts[f"each picture in one part at {share}"] = both == list(range(len(labels)))
+    return facts | {"another draw with another rng": all(a != b for a, b in zip(drawn[::2], drawn[1::2], strict=True))}
+
+
+q = sheet.question(
+    "stratified",
+    stratified,
+    kind="write",
+    level=2,
+    read="T5.3",
+    hints=(
+        "Go class by class: where does it stand, in a random order, and how many of them go to validation?",
+        "`places = rng.permutation(np.flatnonzero(labels == kind))`; the first n of them are for validation, n between 1 and `len(places) - 1`.",
+    ),
+    why="Drawn from all pictures at once, a rare class may be missing in the validation set, or in the training set, by bad luck. Class by class, both have the same mixture. The two limits matter for the rarest: a class that is in one part only can be learnt but not tested, or tested but not learnt.",
+    probe=_unequal_classes,
+    use=_drawn_shares,
+)
+
+
+def _by_class(labels, share, rng, most=True, least=True, size=round, shuffle=True):
+    parts = [], []
+    for kind in np.unique(labels):
+        places = np.flatnonzero(labels == kind)
+        places = rng.permutation(places) if shuffle else places
+        n = size(share * len(places))
+        n = max(n, 1) if least else n
+        n = min(n, len(places) - 1) if most else n
+        parts[0].append(places[n:])
+        parts[1].append(places[:n])
+    return np.concatenate(parts[0]), np.concatenate(parts[1])
+
+
+@q.wrong("You drew from all pictures at once. Then a rare class may be missing in one part: draw from each class.")
+def _(labels, share, rng):
+    order = rng.permutation(len(labels))
+    n = round(share * len(labels))
+    return order[n:], order[:n]
+
+
+@q.wrong("A class with few pictures has none in the validation set: take at least one.")
+def _(labels, share, rng):
+    return _by_class(labels, share, rng, least=False)
+
+
+@q.wrong("A class with few pictures has none left for training: leave at least one.")
+def _(labels, share, rng):
+    return _by_class(labels, share, rng, most=False)
+
+
+@q.wrong("You always take the first of each class, and files that stand together are often alike: draw at random.")
+def _(labels, share, rng):
+    return _by_class(labels, share, rng, shuffle=False)
+
+
+@q.wrong("The two parts are exchanged: training comes first.")
+def _(labels, share, rng):
+    return stratified(labels, share, rng)[::-1]
+
+
+@q.wrong("You took equally many of each class. The share is the same, not the number.")
+def _(labels, share, rng):
+    validation = []
+    n = max(1, round(share * len(labels) / 4))
+    for kind in np.unique(labels):
+        places = rng.permutation(np.flatnonzero(labels == kind))
+        validation.append(places[: min(n, len(places) - 1)])
+    validation = np.concatenate(validation)
+    return np.setdiff1d(np.arange(len(labels)), validation), validation
+
+
+@q.wrong("You cut the fraction off. `round(share * count)` was asked.")
+def _(labels, share, rng):
+    return _by_class(labels, share, rng, size=int)
+
+
+@q.wrong(
+    "The training part holds all pictures, those of the validation too: then the validation tests what was learnt by heart."
+)
+def _(labels, share, rng):
+    return np.arange(len(labels)), stratified(labels, share, rng)[1]
+
+
+@q.right
+def _(labels, share, rng):
+    return _by_class(labels, share, rng)
+
+
+@q.right
+def _(labels, share, rng):  # one order for all, then class by class
+    order, taken = rng.permutation(len(labels)), np.zeros(len(labels), bool)
+    for kind in set(labels.tolist()):
+        own = [i for i in order if labels[i] == kind]
+        taken[own[: max(1, min(round(share * len(own)), len(own) - 1))]] = True
+    return np.flatnonzero(~taken), np.flatnonzero(taken)
+
+
+@q.right
+def _(labels, share, rng):
+    import pandas as pd
+
+    table = pd.Series(labels)
+    n = table.map(table.value_counts()).mul(share).round().astype(int)
+    rank = pd.Series(rng.uniform(size=len(labels))).groupby(table.to_numpy()).rank()
+    n = np.clip(n, 1, table.map(table.value_counts()) - 1)
+    inside = (rank <= n).to_numpy()
+    return np.flatnonzero(~inside), np.flatnonzero(inside)
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #b484b4e6
+def flipping_layer():
+    ### BEGIN SOLUTION
+    import keras
+
+    return keras.layers.RandomFlip("horizontal")
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/05_augmentation.ipynb #d96b5df1
+### BEGIN HIDDEN TESTS
+def _flips(answer, x):  # x: (n, c, h, w)
+    layer = answer()
+    if layer is None:
+        return None
+    if hasattr(layer, "state_dict"):
+        import torch
+
+        def see(training):
+            return layer.train(training)(torch.tensor(x)).detach().numpy()
+    else:
+
+        def see(training):
+            return np.moveaxis(np.asarray(layer(np.moveaxis(x, 1, 3), training=training)), 3, 1)
+
+    used, trained, again = see(False), see(True), see(True)
+    if trained.shape != x.shape:
+        raise ValueError(f"pictures of shape {x.shape} were expected, {trained.shape} came")
+    same = np.array([np.allclose(a, b, atol=1e-5) for a, b in zip(trained, x, strict=True)])
+    mirrored = np.array([np.allclose(a, b[:, :, ::-1], atol=1e-5) for a, b in zip(trained, x, strict=True)])
+    return {
+        "in use, pictures left as they are": bool(np.allclose(used, x, atol=1e-5)),
+        "in training, pictures that are neither as they were nor mirrored": int(np.sum(~same & ~mirrored)),
+        "in training, some are mirrored": bool(mirrored.any()),
+        "in training, some are left": bool(same.any()),
+        "about half are mirrored": bool(0.2 <= mirrored.mean() <= 0.8),
+        "the next call draws anew": not np.allclose(trained, again, atol=1e-5),
+    }
+
+
+q = sheet.question(
+    "flipping_layer",
+    flipping_layer,
+    kind="write",
+    level=2,
+    read="T5.2",
+    hints=(
+        "Keras has a layer for it; its first argument says which way. In PyTorch, write a module and ask `self.training`.",
+        "In PyTorch: draw one number for each picture, `torch.rand(len(x)) < 0.5`, and take `x.flip(3)` where it is true.",
+    ),
+    why="A change that is a layer of the model goes with it and runs on the same device, and the framework's own switch turns it off in use. One draw for a whole batch would show the network batches that look all one way.",
+    probe=lambda rng: {"x": rng.uniform(0, 1, (64, 2, 3, 4)).astype(np.float32)},
+    use=_flips,
+    probes=2,
+    seconds=20,
+)
+
+
+def _module(change):  # change(x, training) on tensors (n, c, h, w)
+    import torch
+
+    class Changing(torch.nn.Module):
+        def forward(self, x):
+            return change(x, self.training)
+
+    return Changing()
+
+
+def _some(x, axis):
+    import torch
+
+    chosen = torch.rand(len(x)) < 0.5
+    return torch.where(chosen[:, None, None, None], x.flip(axis), x)
+
+
+@q.wrong("It also flips in use. Only training pictures are changed: ask for the mode.")
+def _():
+    return _module(lambda x, training: _some(x, 3))
+
+
+@q.wrong("It never flips, not in training either.")
+def _():
+    return _module(lambda x, training: x)
+
+
+@q.wrong("It flips every picture. Each has a chance of one half.")
+def _():
+    return _module(lambda x, training: x.flip(3) if training else x)
+
+
+@q.wrong("You drew once for the whole batch: all of its pictures are flipped, or none. Draw for each picture.")
+def _():
+    turn = [True]
+
+    def change(x, training):
+        turn[0] = not turn[0]
+        return x.flip(3) if training and turn[0] else x
+
+    return _module(change)
+
+
+@q.wrong("It exchanges up and down. Left and right are the last axis in PyTorch, the last but one in Keras.")
+def _():
+    return _module(lambda x, training: _some(x, 2) if training else x)
+
+
+@q.wrong("It works in the wrong mode: it flips in use, and not in training.")
+def _():
+    return _module(lambda x, training: x if training else _some(x, 3))
+
+
+@q.right
+def _():
+    return _module(lambda x, training: _some(x, 3) if training else x)
+
+
+@q.right
+def _():
+    import keras
+
+    return keras.Sequential([keras.layers.RandomFlip("horizontal")])
+
+
+@q.right
+def _():
+    import keras
+
+    class Flip(keras.layers.Layer):
+        def call(self, x, training=False):
+            if not training:
+                return x
+            chosen = keras.random.uniform((keras.ops.shape(x)[0], 1, 1, 1)) < 0.5
+            return keras.ops.where(chosen, keras.ops.flip(x, 2), x)
+
+    return Flip()
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/05_augmentation.ipynb #0f3238b1
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(

@@ -1142,6 +1142,165 @@ def _(train, y, test):  # one new picture after the other: none can look at the 
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/06_transfer.ipynb #d60b1ad4
+def with_new_head(base, classes):
+    import keras
+
+    ### BEGIN SOLUTION
+    base.trainable = False
+    x = keras.Input((8, 8, 3))
+    features = keras.layers.GlobalAveragePooling2D()(base(x, training=False))
+    return keras.Model(x, keras.layers.Dense(classes)(features))
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/06_transfer.ipynb #b29ca3e6
+### BEGIN HIDDEN TESTS
+def _borrowed(answer, number, classes):
+    import keras
+
+    rng = np.random.default_rng(number)
+    layers = keras.layers
+    base = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, 2), layers.BatchNormalization(), layers.ReLU()]
+    )
+    base.set_weights(
+        [
+            rng.uniform(0.5, 1.5, w.shape) * rng.choice([1, 1 - 2 * (k == 0)], w.shape)
+            for k, w in enumerate(base.get_weights())
+        ]
+    )
+    before, x = base.get_weights(), rng.normal(size=(5, 8, 8, 3)).astype(np.float32)
+    model = answer(base, classes)
+    if model is None:
+        return None
+    if not hasattr(model, "trainable_weights"):
+        raise ValueError(f"a Keras model was expected, a {type(model).__name__} came")
+    in_use = np.asarray(model(x, training=False))
+    learns = model.trainable_weights
+    for weight in learns:
+        weight.assign(rng.normal(size=tuple(weight.shape)))
+    about = {"shapes that learn": sorted(tuple(w.shape) for w in learns), "shape of the scores": in_use.shape}
+    about["scores in training"] = np.asarray(model(x, training=True))
+    about["scores in use"] = np.asarray(model(x, training=False))
+    moved = [not np.array_equal(a, b) for a, b in zip(before, base.get_weights(), strict=True)]
+    return about | {"running statistics moved": any(moved[-2:])}
+
+
+q = sheet.question(
+    "with_new_head",
+    with_new_head,
+    kind="write",
+    level=2,
+    read="T6.1",
+    hints=(
+        "One attribute of a Keras model or layer says whether its weights learn. What else does it mean for a batch normalisation?",
+        "`base.trainable = False` before the new model is made. Then `base(x, training=False)`, `GlobalAveragePooling2D`, and a `Dense(classes)` without activation.",
+    ),
+    why="In Keras a frozen batch normalisation also keeps its running statistics and uses them. `training=False` in the call keeps them still even after `trainable` is set back for fine-tuning: that is the trap of the second phase, so write both.",
+    probe=lambda rng: {"number": int(rng.integers(10**6)), "classes": int(rng.integers(2, 6))},
+    use=_borrowed,
+    probes=2,
+    rtol=1e-3,
+    atol=1e-3,
+    seconds=20,
+)
+
+
+def _headed(base, classes, pool="mean", activation=None, training=False):
+    import keras
+
+    pools = {"mean": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+    pools |= {"flat": keras.layers.Flatten, "none": keras.layers.ReLU}
+    x = keras.Input((8, 8, 3))
+    maps = base(x, training=False) if training is False else base(x)
+    return keras.Model(x, keras.layers.Dense(classes, activation=activation)(pools[pool]()(maps)))
+
+
+@q.wrong(
+    "The backbone still learns: `training=False` keeps the statistics, but only `trainable = False` keeps the weights."
+)
+def _(base, classes):
+    return _headed(base, classes)
+
+
+@q.wrong("The backbone still learns, and its batch normalisations run in training mode.")
+def _(base, classes):
+    return _headed(base, classes, training=None)
+
+
+@q.wrong("The kernels are frozen, the batch normalisations are not: they have a scale and a shift that learn.")
+def _(base, classes):
+    base.layers[0].trainable = False
+    return _headed(base, classes)
+
+
+@q.wrong("Nothing learns any more: you froze the new dense layer too.")
+def _(base, classes):
+    model = _headed(base, classes)
+    model.trainable = False
+    return model
+
+
+@q.wrong("The maps are laid out flat. The mean of each map was asked, so the dense layer has d inputs.")
+def _(base, classes):
+    base.trainable = False
+    return _headed(base, classes, pool="flat")
+
+
+@q.wrong("You took the largest number of each map. The mean was asked.")
+def _(base, classes):
+    base.trainable = False
+    return _headed(base, classes, pool="max")
+
+
+@q.wrong("The maps are not averaged, so there are scores at every place of the maps.")
+def _(base, classes):
+    base.trainable = False
+    return _headed(base, classes, pool="none")
+
+
+@q.wrong("Scores were asked, without a softmax: the numbers that go into it.")
+def _(base, classes):
+    base.trainable = False
+    return _headed(base, classes, activation="softmax")
+
+
+@q.right
+def _(base, classes):
+    import keras
+
+    for layer in base.layers:
+        layer.trainable = False
+    return keras.Sequential(
+        [keras.Input((8, 8, 3)), base, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(classes)]
+    )
+
+
+@q.right
+def _(base, classes):
+    import keras
+
+    base.trainable = False
+
+    class Headed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.base, self.head = base, keras.layers.Dense(classes)
+
+        def call(self, x, training=False):
+            return self.head(keras.ops.mean(self.base(x, training=False), axis=(1, 2)))
+
+    return Headed()
+
+
+@q.right
+def _(base, classes):
+    base.trainable = False
+    return _headed(base, classes, training=None)
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/06_transfer.ipynb #d443d3ea
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(
