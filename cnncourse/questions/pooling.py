@@ -741,6 +741,254 @@ def _(dy, x, pool_size, stride):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/03_pooling.ipynb #baf78331
+counted = {"number": 1, "flat": ..., "parameters": ...}
+### BEGIN SOLUTION
+counted = {"number": 1, "flat": 490, "parameters": 5164}
+### END SOLUTION
+
+# %% ../../nbs/exercises/03_pooling.ipynb #0f2b1760
+### BEGIN HIDDEN TESTS
+def _sizes_of(number):
+    rng = np.random.default_rng([int(number), 3])
+    side, pictures = int(rng.integers(14, 23)) * 2 + 1, int(rng.choice([1, 3]))  # odd: something is left over
+    first, second, kernel = int(rng.integers(4, 9)), int(rng.integers(9, 17)), int(rng.choice([3, 5]))
+    return side, pictures, first, second, kernel, int(rng.integers(3, 11))
+
+
+def network(number):
+    "The network of this number, as one writes it in Keras."
+    side, pictures, first, second, kernel, classes = _sizes_of(number)
+    return f"""keras.Sequential([
+    keras.Input(({side}, {side}, {pictures})),
+    keras.layers.Conv2D({first}, {kernel}, padding="same", activation="relu"),
+    keras.layers.MaxPooling2D(2),
+    keras.layers.Conv2D({second}, 5, activation="relu"),
+    keras.layers.MaxPooling2D(2),
+    keras.layers.Flatten(),
+    keras.layers.Dense({classes}),
+])"""
+
+
+def _counts(number, up=False, padded=False, bias=True, deep=True, maps=True):  # (flat, parameters)
+    side, pictures, first, second, kernel, classes = _sizes_of(number)
+    half = (side + up) // 2
+    last = (half - (0 if padded else 4) + up) // 2
+    flat = last * last * (second if maps else 1)
+    kernels = kernel**2 * pictures * first + 25 * (first if deep else 1) * second
+    return flat, kernels + flat * classes + bias * (first + second + classes)
+
+
+_HOWS = {
+    "right": {},
+    "rounded up": {"up": True},
+    "padded twice": {"padded": True},
+    "without biases": {"bias": False},
+    "kernels of depth one": {"deep": False},
+    "one map": {"maps": False},
+}
+
+
+def _explained(answer):  # for each number, by which way of counting one gets it
+    number = answer["number"]
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(f"the number of the network is a whole number from 0; {number!r} came")
+    found = {}
+    for k, key in enumerate(("flat", "parameters")):
+        value = answer[key]
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise ValueError(f"{key}: a whole number was expected, {value!r} came")
+        ways = [how for how, about in _HOWS.items() if _counts(number, **about)[k] == value]
+        found[key] = ways[0] if ways else "another number"
+    return found
+
+
+def _miscounted(found):
+    off = [key for key, how in found.items() if how != "right"]
+    return f"not right yet: {', '.join(off)}" if off else ""
+
+
+def _counted(number, **how):
+    return dict(zip(("number", "flat", "parameters"), (number, *_counts(number, **how)), strict=True))
+
+
+q = sheet.question(
+    "counted",
+    counted,
+    kind="predict",
+    level=2,
+    read="T3.5",
+    hints=(
+        "Write the shape behind each layer first: height, width, maps. Only layers without `padding` and poolings make the maps smaller.",
+        "A 5 x 5 kernel without padding takes 4 pixels away; pooling halves and drops a half. `Flatten` gives height x width x maps.",
+        "Parameters: kernel² x maps in x maps out, and one bias for each map out; the dense layer has flat x classes and one bias for each class. Pooling and flattening have none.",
+    ),
+    why="Pooling has no parameters, and yet it decides how many the dense layer has: most of them stand there, and their number follows from the size of the maps that are left. `model.summary()` shows all of it: now run the network and compare.",
+    use=_explained,
+    accept=_miscounted,
+)
+for number in (2, 3, 4):
+    q.right(_counted(number))
+q.wrong("You rounded up at a pooling. A window that hangs over the end is left out.", _counted(3, up=True))
+q.wrong(
+    'The second convolution has no `padding="same"`: it takes four pixels away from height and width.',
+    _counted(3, padded=True),
+)
+q.wrong("The biases are missing: one for each kernel, and one for each class.", _counted(3, bias=False))
+q.wrong("The kernels of the second convolution are as deep as the first one has maps.", _counted(3, deep=False))
+q.wrong("Flattening lays out all maps, not one: height x width x maps.", _counted(3, maps=False))
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/03_pooling.ipynb #a12a9b66
+def head_network(channels, rate, classes):
+    import torch
+
+    ### BEGIN SOLUTION
+    nn = torch.nn
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(rate), nn.Linear(channels, classes))
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/03_pooling.ipynb #194aa1f0
+### BEGIN HIDDEN TESTS
+def _headed(answer, channels, rate, classes, number):
+    rng = np.random.default_rng(number)
+    model = answer(channels, rate, classes)
+    if model is None:
+        return None
+    if hasattr(model, "state_dict"):
+        import torch
+
+        def see(x, training=False):
+            with torch.no_grad():
+                return model.train(training)(torch.tensor(x)).numpy()
+
+        weights = lambda: [p.detach().numpy() for p in model.parameters()]  # noqa: E731
+    else:
+
+        def see(x, training=False):
+            return np.asarray(model(np.moveaxis(x, 1, 3), training=training))
+
+        weights = model.get_weights
+    x = rng.normal(1, 1, (40, channels, 4, 5)).astype(np.float32)
+    shuffled = rng.permuted(x.reshape(40, channels, -1), axis=2).reshape(x.shape)
+    used = see(x)
+    if used.shape != (40, classes):
+        raise ValueError(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
+    larger = np.repeat(np.repeat(x, 2, axis=2), 3, axis=3)
+    trained = see(x, True), see(x, True)
+    zero = see(0 * x)
+    return {
+        "parameters": int(sum(w.size for w in weights())),
+        "as many for maps of another size": bool(np.allclose(see(larger), used, atol=1e-4)),
+        "only the mean of each map counts": bool(np.allclose(see(shuffled), used, atol=1e-4)),
+        "scores without a softmax": bool(np.allclose(see(2 * x) - zero, 2 * (used - zero), atol=1e-4)),
+        "the same twice in use": bool(np.allclose(see(x), used, atol=1e-6)),
+        "dropout in training": not np.allclose(trained[0], trained[1], atol=1e-4),
+    }
+
+
+q = sheet.question(
+    "head_network",
+    head_network,
+    kind="write",
+    level=2,
+    read="T3.5",
+    hints=(
+        "Which layer makes one number of each map, whatever its size?",
+        "`AdaptiveAvgPool2d(1)` and `Flatten` in PyTorch, `GlobalAveragePooling2D` in Keras; then dropout, then the dense layer. Dropout after it would drop scores.",
+    ),
+    why="The mean over places makes the head independent of the maps' size, and it needs only channels + 1 numbers for each class. Dropout stands before the dense layer, so that the scores do not hang on single maps; in use it does nothing.",
+    probe=lambda rng: {
+        "channels": int(rng.integers(4, 9)),
+        "rate": float(rng.choice([0.4, 0.5])),
+        "classes": int(rng.integers(2, 6)),
+        "number": int(rng.integers(10**6)),
+    },
+    use=lambda answer, channels, rate, classes, number: _headed(answer, channels, rate, classes, number),
+    probes=2,
+    seconds=20,
+)
+
+
+def _head_of(*layers):
+    import torch
+
+    torch.manual_seed(0)
+    nn = torch.nn
+    return nn.Sequential(*[getattr(nn, name)(*about) for name, *about in layers])
+
+
+_MEAN = ("AdaptiveAvgPool2d", 1), ("Flatten",)
+
+
+@q.wrong("Flattened maps fit one size only. Take the mean of each map.")
+def _(channels, rate, classes):
+    return _head_of(("AdaptiveAvgPool2d", (4, 5)), ("Flatten",), ("Dropout", rate), ("Linear", 20 * channels, classes))
+
+
+@q.wrong("You took the largest number of each map. The mean was asked.")
+def _(channels, rate, classes):
+    return _head_of(("AdaptiveMaxPool2d", 1), ("Flatten",), ("Dropout", rate), ("Linear", channels, classes))
+
+
+@q.wrong("The dropout is missing: in training nothing is dropped.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Linear", channels, classes))
+
+
+@q.wrong("There is a softmax at the end. Scores were asked; the loss has the softmax inside.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", rate), ("Linear", channels, classes), ("Softmax", 1))
+
+
+@q.wrong("The dense layer has no biases: each class has one.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", rate), ("Linear", channels, classes, False))
+
+
+@q.wrong("There is one dense layer too many: it has parameters that nobody asked for.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", rate), ("Linear", channels, channels), ("Linear", channels, classes))
+
+
+@q.wrong("Dropout is also at work in use. In use nothing is dropped.")
+def _(channels, rate, classes):
+    import torch
+
+    class Always(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = torch.nn.Linear(channels, classes)
+
+        def forward(self, x):
+            return self.dense(torch.nn.functional.dropout(x.mean(dim=(2, 3)), rate))
+
+    return Always()
+
+
+@q.right
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", rate), ("Linear", channels, classes))
+
+
+@q.right
+def _(channels, rate, classes):
+    import keras
+
+    steps = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dropout(rate), keras.layers.Dense(classes)]
+    return keras.Sequential([keras.Input((None, None, channels)), *steps])
+
+
+@q.right
+def _(channels, rate, classes):  # a 1 x 1 convolution on the means is a dense layer
+    import torch
+
+    nn = torch.nn
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Dropout(rate), nn.Conv2d(channels, classes, 1), nn.Flatten())
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/03_pooling.ipynb #00804cca
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(

@@ -1196,7 +1196,7 @@ q = sheet.question(
         "One attribute of a Keras model or layer says whether its weights learn. What else does it mean for a batch normalisation?",
         "`base.trainable = False` before the new model is made. Then `base(x, training=False)`, `GlobalAveragePooling2D`, and a `Dense(classes)` without activation.",
     ),
-    why="In Keras a frozen batch normalisation also keeps its running statistics and uses them. `training=False` in the call keeps them still even after `trainable` is set back for fine-tuning: that is the trap of the second phase, so write both.",
+    why="`trainable = False` on a model reaches all of its layers. In Keras a frozen batch normalisation also keeps its running statistics and uses them, even in a call with `training=True`. `training=False` in the call alone does not freeze: the weights still learn, and the outer call may turn it back.",
     probe=lambda rng: {"number": int(rng.integers(10**6)), "classes": int(rng.integers(2, 6))},
     use=_borrowed,
     probes=2,
@@ -1217,15 +1217,10 @@ def _headed(base, classes, pool="mean", activation=None, training=False):
 
 
 @q.wrong(
-    "The backbone still learns: `training=False` keeps the statistics, but only `trainable = False` keeps the weights."
+    "The backbone still learns, and its running statistics move: nothing but the dense layer may. Set `trainable` before you use it."
 )
 def _(base, classes):
     return _headed(base, classes)
-
-
-@q.wrong("The backbone still learns, and its batch normalisations run in training mode.")
-def _(base, classes):
-    return _headed(base, classes, training=None)
 
 
 @q.wrong("The kernels are frozen, the batch normalisations are not: they have a scale and a shift that learn.")
