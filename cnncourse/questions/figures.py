@@ -1096,6 +1096,263 @@ def _(x, y, xlim, ylim, yscale, rectangle, figsize, dpi):
 
 ### END HIDDEN TESTS
 
+# %% ../../nbs/exercises/08_figures.ipynb #857854b9
+def training_curves(ax, history):
+    ### BEGIN SOLUTION
+    epochs = range(1, len(history["loss"]) + 1)
+    ax.plot(epochs, history["loss"], label="training")
+    ax.plot(epochs, history["val_loss"], label="validation")
+    ax.legend()
+    return int(np.argmin(history["val_loss"])) + 1
+    ### END SOLUTION
+
+# %% ../../nbs/exercises/08_figures.ipynb #7c82f3c6
+### BEGIN HIDDEN TESTS
+def _curves_drawn(answer, history):
+    ax = _axes(1)[0]
+    best = answer(ax, history)
+    legend = ax.get_legend()
+    lines = {
+        line.get_label(): np.asarray(line.get_xydata(), float) for line in ax.get_lines() if len(line.get_xdata()) > 2
+    }
+    return {
+        "lines by their labels": dict(sorted(lines.items())),
+        "legend": "none" if legend is None else sorted(text.get_text() for text in legend.get_texts()),
+        "best epoch": best,
+    }
+
+
+def _some_history(rng):  # the lowest validation loss comes twice, and the training loss falls to the end
+    n = int(rng.integers(6, 12))
+    val_loss = rng.uniform(0.5, 1, n).round(3)
+    first = int(rng.integers(1, n - 3))
+    val_loss[[first, first + 2]] = 0.25
+    return {"history": {"loss": np.sort(rng.uniform(0.1, 1, n))[::-1].round(3).tolist(), "val_loss": val_loss.tolist()}}
+
+
+q = sheet.question(
+    "training_curves",
+    training_curves,
+    kind="write",
+    level=1,
+    read="T8.5",
+    hints=(
+        "Two calls of `ax.plot`, each with the epochs, the numbers and a `label`. What does `plot` count from when it gets no epochs?",
+        "`range(1, n + 1)` are the epochs. `np.argmin` gives the first place of the smallest number, counted from 0.",
+    ),
+    why="Both curves stand on one axis, since only their distance tells of overfitting. Epochs are counted from 1 and places in a list from 0: one of the two must be moved. The training loss is no judge of the best epoch, for it mostly falls to the end.",
+    probe=_some_history,
+    use=_curves_drawn,
+    probes=3,
+)
+
+
+def _two_curves(ax, history, start=1, names=("training", "validation"), legend=True, judge="val_loss", first=True):
+    for key, name in zip(("loss", "val_loss"), names, strict=True):
+        ax.plot(np.arange(len(history[key])) + start, history[key], label=name)
+    if legend:
+        ax.legend()
+    values = np.array(history[judge])
+    return int(np.flatnonzero(values == values.min())[0 if first else -1]) + 1
+
+
+@q.wrong("The horizontal axis counts from 0. The first epoch is epoch 1.")
+def _(ax, history):
+    return _two_curves(ax, history, start=0)
+
+
+@q.wrong("The best epoch is counted from 0: `argmin` gives a place in the list, and epochs begin at 1.")
+def _(ax, history):
+    return _two_curves(ax, history) - 1
+
+
+@q.wrong("You judged by the training loss. The validation loss says which epoch is the best.")
+def _(ax, history):
+    return _two_curves(ax, history, judge="loss")
+
+
+@q.wrong("The labels are exchanged: `val_loss` belongs to the validation.")
+def _(ax, history):
+    return _two_curves(ax, history, names=("validation", "training"))
+
+
+@q.wrong("The legend is missing, so nobody knows which curve is which.")
+def _(ax, history):
+    return _two_curves(ax, history, legend=False)
+
+
+@q.wrong("Where the lowest loss comes twice, you took the later epoch. The first was asked.")
+def _(ax, history):
+    return _two_curves(ax, history, first=False)
+
+
+@q.right
+def _(ax, history):
+    return _two_curves(ax, history)
+
+
+@q.right
+def _(ax, history):
+    import pandas as pd
+
+    table = pd.DataFrame(history).rename(columns={"loss": "training", "val_loss": "validation"})
+    table.index += 1
+    table.plot(ax=ax)
+    return int(table["validation"].idxmin())
+
+
+@q.right
+def _(ax, history):
+    epochs = [*range(1, len(history["loss"]) + 1)]
+    lines = ax.plot(epochs, history["loss"], "o-", epochs, history["val_loss"], "o-")
+    for line, name in zip(lines, ("training", "validation"), strict=True):
+        line.set_label(name)
+    ax.legend(handles=lines)
+    return min(epochs, key=lambda epoch: history["val_loss"][epoch - 1])
+
+
+### END HIDDEN TESTS
+
+# %% ../../nbs/exercises/08_figures.ipynb #ee613f5c
+def points_by_method(ax, table):
+    import seaborn as sns
+
+    sns.set_theme()
+    sns.catplot(data=table, x="method", y="accuracy")
+    ax.set_ylim(0, 1)
+
+
+### BEGIN SOLUTION
+points_by_method_as_handed_out = points_by_method
+
+
+def points_by_method(ax, table):
+    import seaborn as sns
+
+    sns.stripplot(data=table, x="method", y="accuracy", ax=ax)
+    ax.set_ylim(0, 1)
+
+
+### END SOLUTION
+
+# %% ../../nbs/exercises/08_figures.ipynb #0db612f4
+### BEGIN HIDDEN TESTS
+def _points_drawn(answer, table):
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    ax = _axes(1)[0]
+    with mpl.rc_context():
+        before, figures = dict(mpl.rcParams), set(plt.get_fignums())
+        try:
+            answer(ax, table)
+            changed = any(before[key] != mpl.rcParams[key] for key in ("axes.facecolor", "axes.grid", "font.family"))
+        finally:
+            opened = set(plt.get_fignums()) - figures
+            for number in opened:
+                plt.close(number)
+    points = np.concatenate([np.zeros((0, 2)), *[np.asarray(c.get_offsets(), float) for c in ax.collections]])
+    names = [tick.get_text() for tick in ax.get_xticklabels()]
+    columns = {n: np.sort(points[np.rint(points[:, 0]) == k, 1]).tolist() for k, n in enumerate(names)}
+    return {
+        "points of each method on ax": columns if len(points) else "none",
+        "bars on ax": len(ax.patches),
+        "limits of the vertical axis": tuple(float(v) for v in ax.get_ylim()),
+        "new figures": len(opened),
+        "settings changed": changed,
+    }
+
+
+def _runs(rng):
+    methods = rng.permutation(["LeNet", "ResNet", "VGG"])[: int(rng.integers(2, 4))]
+    names = np.repeat(methods, 5)
+    return {"table": {"method": names.tolist(), "accuracy": rng.uniform(0.6, 0.95, len(names)).round(3).tolist()}}
+
+
+q = sheet.question(
+    "points_by_method",
+    points_by_method,
+    starts_as=points_by_method_as_handed_out,
+    kind="bug",
+    level=2,
+    read="T8.4",
+    hints=(
+        "seaborn has two kinds of functions: some draw on one axes that they are given, others make a whole figure of their own. Which is `catplot`?",
+        "`catplot` always makes a figure; `stripplot` draws points on the axes that `ax=` names. And what does `set_theme` do to all later figures?",
+    ),
+    why="`catplot`, `displot` and `relplot` make a figure; they arrange several axes. `stripplot`, `histplot` and `scatterplot` draw on one axes and take `ax`. `set_theme` changes the settings for all that follows; where a theme is wanted, `with sns.axes_style(…)` keeps it to one block, and the axes must be made inside it.",
+    probe=_runs,
+    use=_points_drawn,
+    probes=2,
+    seconds=20,
+)
+
+
+@q.wrong("The points are on `ax` now, but `set_theme` still changes all later figures.")
+def _(ax, table):
+    import matplotlib as mpl
+
+    mpl.rcParams["axes.grid"] = not mpl.rcParams["axes.grid"]
+    points_by_method(ax, table)
+
+
+@q.wrong("A new figure opens, and `ax` stays empty. Use seaborn's function for one axes, and tell it which: `ax=ax`.")
+def _(ax, table):
+    import matplotlib.pyplot as plt
+
+    plt.figure()
+    ax.set_ylim(0, 1)
+
+
+@q.wrong("The new figure is closed again, but `ax` is still empty: the points must be drawn there.")
+def _(ax, table):
+    ax.set_ylim(0, 1)
+
+
+@q.wrong("Bars show a mean only. Each run is to be a point.")
+def _(ax, table):
+    import seaborn as sns
+
+    sns.barplot(data=table, x="method", y="accuracy", ax=ax)
+    ax.set_ylim(0, 1)
+
+
+@q.wrong("The limits of the vertical axis are lost: it goes from 0 to 1.")
+def _(ax, table):
+    import seaborn as sns
+
+    sns.stripplot(data=table, x="method", y="accuracy", ax=ax)
+
+
+@q.right
+def _(ax, table):
+    import pandas as pd
+    import seaborn as sns
+
+    sns.swarmplot(pd.DataFrame(table), x="method", y="accuracy", ax=ax, size=3)
+    ax.set(ylim=(0, 1))
+
+
+@q.right
+def _(ax, table):  # without seaborn
+    names = list(dict.fromkeys(table["method"]))
+    for k, name in enumerate(names):
+        values = [a for m, a in zip(table["method"], table["accuracy"], strict=True) if m == name]
+        ax.scatter([k] * len(values), values)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_ylim(0, 1)
+
+
+@q.right
+def _(ax, table):
+    import seaborn as sns
+
+    sns.stripplot(data=table, x="method", y="accuracy", ax=ax, jitter=False, alpha=0.5)
+    ax.set_ylim(bottom=0, top=1)
+
+
+### END HIDDEN TESTS
+
 # %% ../../nbs/exercises/08_figures.ipynb #b5e50dea
 ### BEGIN HIDDEN TESTS
 open_questions.ask_in_words(

@@ -870,7 +870,7 @@ def _headed(answer, channels, rate, classes, number):
 
         weights = model.get_weights
     x = rng.normal(1, 1, (40, channels, 4, 5)).astype(np.float32)
-    shuffled = rng.permuted(x.reshape(40, channels, -1), axis=2).reshape(x.shape)
+    flattened = np.broadcast_to(x.mean(axis=(2, 3), keepdims=True), x.shape).copy()
     used = see(x)
     if used.shape != (40, classes):
         raise ValueError(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
@@ -880,7 +880,7 @@ def _headed(answer, channels, rate, classes, number):
     return {
         "parameters": int(sum(w.size for w in weights())),
         "as many for maps of another size": bool(np.allclose(see(larger), used, atol=1e-4)),
-        "only the mean of each map counts": bool(np.allclose(see(shuffled), used, atol=1e-4)),
+        "only the mean of each map counts": bool(np.allclose(see(flattened), used, atol=1e-4)),
         "scores without a softmax": bool(np.allclose(see(2 * x) - zero, 2 * (used - zero), atol=1e-4)),
         "the same twice in use": bool(np.allclose(see(x), used, atol=1e-6)),
         "dropout in training": not np.allclose(trained[0], trained[1], atol=1e-4),
