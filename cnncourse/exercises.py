@@ -45,6 +45,8 @@ EXERCISE_KINDS = {
     "bug": "find the bug",
     "choose": "choose a parameter",
     "read": "read a figure",
+    "open": "answer in words",
+    "project": "a project of your own",
 }
 LEVELS = {1: "first try", 2: "practice", 3: "hard"}
 DTYPES = {"uint8": "uint8", "whole": "whole numbers (a type such as int64)", "float": "floats"}
@@ -138,6 +140,7 @@ class Sheet:
         notebook: str,  # for example `02_convolution`, in `nbs/` and in `nbs/exercises/`
     ):
         self.notebook, self.questions = notebook, {}
+        self.open = {}  # those that a person marks, by name: `open_questions`
         self.name = re.sub(r"^\d+_", "", notebook)
 
     def question(self, name: str, answer: Any, **about) -> Question:
@@ -153,7 +156,7 @@ class Sheet:
         head = "| No. | Exercise | Kind | Level | Read again |\n| --- | --- | --- | --- | --- |\n"
         rows = [
             f"| {n} | {q.name.split('.')[1].replace('_', ' ')} | {EXERCISE_KINDS[q.kind]} | {LEVELS[q.level]} | [{q.read}](#{q.read}) |"
-            for n, q in enumerate(self, start=1)
+            for n, q in enumerate([*self, *self.open.values()], start=1)
         ]
         fold = f"<details><summary>The {len(rows)} exercises of this week</summary>\n\n"
         return fold + head + "\n".join(rows) + "\n\n</details>"
