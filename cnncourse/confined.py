@@ -314,5 +314,5 @@ def serve(
         control.send(b"%d" % status)
 
 
-if __name__ == "__main__":
+def _main():  # `python -c` with the number of the socket and the limits
     serve(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -206,7 +206,7 @@ class Sandbox:
         limits = {name: getattr(self.limits, name) for name in ("memory", "processor", "scratch")}
         place = self.folder if self.trusted else _SCRATCH
         about = json.dumps({"limits": limits, "scratch": place, "warm": self.warm})
-        inner = [sys.executable, "-m", "cnncourse.confined", str(number), about]
+        inner = [sys.executable, "-c", "from cnncourse import confined; confined._main()", str(number), about]
         own = _environment(self.folder or _SCRATCH, str(_library().parent) if self.trusted else "/course")
         if self.trusted:
             return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in own.items()), *inner]
