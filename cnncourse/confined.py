@@ -88,6 +88,7 @@ _PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitt
 class _Notes:  # by an audit hook, which cannot be taken away again
     def __init__(self, scratch: str):
         self.scratch, self.lines, self.on = scratch, [], False
+        self.homes = (sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix), os.path.dirname(exercises.np.__path__[0]))
         sys.addaudithook(self._hear)
 
     def _note(self, text: str):
@@ -103,7 +104,8 @@ class _Notes:  # by an audit hook, which cannot be taken away again
             path = os.fsdecode(arguments[0])
             writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
             outside = not os.path.abspath(path).startswith(self.scratch) and path != os.devnull
-            if (writes and outside) or any(part in path for part in _PRIVATE):
+            private = any(part in path for part in _PRIVATE) and not path.startswith(self.homes)
+            if (writes and outside) or private or "cnncourse/questions" in path:
                 self._note(f"opened {path}{' to write' if writes else ''}")
 
 # %% ../nbs/api/confined.ipynb #feaee81d
@@ -248,6 +250,7 @@ def _warm_up(more: list[str]):
             importlib.import_module(name)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+        torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)  # the first optimiser imports for seconds
     gc.collect()
     gc.freeze()  # a fork does not copy what nobody counts
 
