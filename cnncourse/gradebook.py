@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Mark', 'write_grades', 'GradebookBusy', 'write_gradebook']
 
-# %% ../nbs/api/gradebook.ipynb #552d87d5
+# %% ../nbs/api/gradebook.ipynb #f2d8a149
 import contextlib
 import csv
 import io
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,8 @@ def write_gradebook(
     marks, groups = list(marks), {}
     for mark in marks:
         groups.setdefault((mark.assignment, mark.student), []).append(mark)
-    with _beside(path) as made:
+    with _beside(path) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nbgrader's way with SQLAlchemy is its own affair
         with Gradebook(f"sqlite:///{made}") as book:
             _frame(book, marks)
             for group in groups.values():

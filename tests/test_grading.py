@@ -157,7 +157,7 @@ def test_nobody_else_is_touched_by_attacks(attacked):
         "a socket": "socket.",
         "patching isclose": "numpy.isclose",
         "patching check": "cnncourse.exercises.check",
-        "patching builtins": "builtins.abs",
+        "patching builtins": "ended by itself",
         "writing into the library": "to write",
         "programs without end": "subprocess",
         "early exit": "status 0",
