@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import class_reports, files, grading, gradebook, marking, sandbox, submissions
+from . import class_reports, files, gradebook, grading, marking, sandbox, submissions
 from .pictures import shown
 from .submissions import Trouble
 
@@ -28,7 +28,7 @@ class Settings:
     course: Path  # its top folder
     trusted: bool = False  # answers run without isolation
     own_figures: bool = False  # the number of a figure must be the student's own
-    limits: sandbox.Limits = sandbox.Limits()
+    limits: sandbox.Limits = field(default_factory=sandbox.Limits)
     hidden: tuple[Path, ...] = ()  # folders that no answer may see
 
 
@@ -68,7 +68,9 @@ def _workers(jobs: int, scheduler: str | None):
         yield Parallel(return_as="generator_unordered", batch_size=1)
 
 
-def _each(work: Iterator[submissions.Submission], settings: Settings, jobs: int, scheduler: str | None) -> Iterator[dict]:
+def _each(
+    work: Iterator[submissions.Submission], settings: Settings, jobs: int, scheduler: str | None
+) -> Iterator[dict]:
     if scheduler is None and jobs == 1:
         yield from (mark_one(one, settings) for one in work)
         return
@@ -144,7 +146,7 @@ class Graded:
     troubles: list[Trouble] = field(default_factory=list)  # what was not graded
     noticed: list[Trouble] = field(default_factory=list)  # what answers did on the side
 
-
+# %% ../nbs/api/class_grading.ipynb #8a6661dd
 def _mark_all(handed_in, kept: _Kept, settings, jobs, scheduler, graded: Graded, tell) -> None:
     waiting: dict[tuple[str, str], str] = {}
 
@@ -175,9 +177,11 @@ def _mark_all(handed_in, kept: _Kept, settings, jobs, scheduler, graded: Graded,
             return
         except _broken() as error:
             if last:
-                raise sandbox.SandboxError(f"Workers died three times ({type(error).__name__}). What is graded is kept: call again.") from None
+                raise sandbox.SandboxError(
+                    f"Workers died three times ({type(error).__name__}). What is graded is kept: call again."
+                ) from None
 
-
+# %% ../nbs/api/class_grading.ipynb #87f6fea6
 def _broken() -> tuple[type, ...]:  # what joblib raises when a worker dies
     from concurrent.futures import BrokenExecutor
 
@@ -195,9 +199,18 @@ def _tell_about(marked: dict) -> Iterator[tuple[bool, Trouble]]:  # and whether 
     where = shown(f"{marked['student']}: {marked['notebook']}")
     if marked["other texts"]:
         names = ", ".join(marked["other texts"][:4])
-        yield True, Trouble(where, f"it was made from another version of the course, or its texts were changed ({shown(names)}); it was graded by this version")
+        yield (
+            True,
+            Trouble(
+                where,
+                f"it was made from another version of the course, or its texts were changed ({shown(names)}); it was graded by this version",
+            ),
+        )
     if marked["unknown"]:
-        yield True, Trouble(where, f"this version of the course has no exercises {shown(', '.join(marked['unknown'][:6]))}")
+        yield (
+            True,
+            Trouble(where, f"this version of the course has no exercises {shown(', '.join(marked['unknown'][:6]))}"),
+        )
     for note in marked["notes"]:
         yield False, Trouble(where, shown(note))
 
@@ -246,7 +259,9 @@ def grade(
         raise ValueError(f"the results would lie among the submissions: take another folder than {out} for --out")
     handed_in = submissions.Class(place, grading.exercise_names(settings.course))
     if not settings.trusted and (why := sandbox.isolation()):
-        raise sandbox.SandboxError(f"Answers cannot be isolated: {why}. To run them as your own code: --trust-submissions.")
+        raise sandbox.SandboxError(
+            f"Answers cannot be isolated: {why}. To run them as your own code: --trust-submissions."
+        )
     settings = Settings(**{**settings.__dict__, "hidden": (place if place.is_dir() else place.parent, out)})
     graded, kept = Graded(), _Kept(out / "marks", settings)
     try:
@@ -260,7 +275,7 @@ def grade(
             _places.pop(settings).stop()
     return graded
 
-
+# %% ../nbs/api/class_grading.ipynb #b9186424
 def _finish(handed_in, kept: _Kept, out: Path, graded: Graded):  # all that is written at the end
     marks = _write_pages(handed_in, kept, out, graded)
     graded.troubles += handed_in.troubles + handed_in.missing({mark.notebook for mark in marks})

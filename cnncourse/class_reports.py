@@ -41,7 +41,14 @@ def report_feedback(
         rows = one["rows"]
         got, of = sum(row["points"] for row in rows), sum(row["of"] for row in rows)
         parts.append(reports.heading(f"{one['notebook']}: {got:g} of {of:g} points"))
-        lines = [{"question": r["question"].split(".")[1].replace("_", " "), "outcome": _words(r["outcome"]), "points": f"{r['points']:g} of {r['of']:g}"} for r in rows]
+        lines = [
+            {
+                "question": r["question"].split(".")[1].replace("_", " "),
+                "outcome": _words(r["outcome"]),
+                "points": f"{r['points']:g} of {r['of']:g}",
+            }
+            for r in rows
+        ]
         parts.append(reports.table(lines, "What each answer got"))
         for row in rows:
             if row["outcome"] not in ("passed", "not answered"):
@@ -54,7 +61,9 @@ def mistakes(
     most: int = 15,
 ) -> list[dict]:
     "The commonest sentences, with the number of students who read them."
-    seen = Counter((mark.question, mark.sentence) for mark in marks if mark.sentence and mark.outcome in ("failed", "error"))
+    seen = Counter(
+        (mark.question, mark.sentence) for mark in marks if mark.sentence and mark.outcome in ("failed", "error")
+    )
     return [{"students": n, "question": q, "what their check says": s} for (q, s), n in seen.most_common(most) if n > 1]
 
 
@@ -79,10 +88,12 @@ def poor_questions(
         why = "nearly nobody is right" if share < 0.05 else "nearly everybody is right" if share > 0.95 else ""
         why = why or ("who is right here is no better elsewhere" if link < 0.1 else "")
         if why:
-            told.append({"question": question, "right": f"{share:.0%}", "correlation with the rest": float(link), "why": why})
+            told.append(
+                {"question": question, "right": f"{share:.0%}", "correlation with the rest": float(link), "why": why}
+            )
     return told
 
-
+# %% ../nbs/api/class_reports.ipynb #e8d8ecff
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.corrcoef(first, second)[0, 1]) if np.ptp(first) and np.ptp(second) else 0.0
 
@@ -102,8 +113,13 @@ def lookalikes(
         if 2 <= len(students) <= crowd:
             for pair in combinations(sorted(students), 2):
                 shared.setdefault(pair, []).append(question)
-    found = sorted(((pair, names) for pair, names in shared.items() if len(names) >= least), key=lambda one: (-len(one[1]), one[0]))
-    return [{"students": " and ".join(pair), "answers": len(names), "questions": ", ".join(names)} for pair, names in found[:50]]
+    found = sorted(
+        ((pair, names) for pair, names in shared.items() if len(names) >= least), key=lambda one: (-len(one[1]), one[0])
+    )
+    return [
+        {"students": " and ".join(pair), "answers": len(names), "questions": ", ".join(names)}
+        for pair, names in found[:50]
+    ]
 
 # %% ../nbs/api/class_reports.ipynb #7366d090
 def _distribution(totals: dict[str, float], of: float) -> reports.Part:

@@ -876,7 +876,9 @@ _GRADE_HELP = {
 
 
 def _tell_grades(graded, out: Path):
-    _say(f"{_count(graded.students, 'student')}: {_count(graded.marked, 'notebook')} graded, {graded.kept} kept from before.")
+    _say(
+        f"{_count(graded.students, 'student')}: {_count(graded.marked, 'notebook')} graded, {graded.kept} kept from before."
+    )
     for title, rows in (("Look at these", graded.noticed), ("Not graded, or not as usual", graded.troubles)):
         if rows:
             _say(f"{title}:")

@@ -53,7 +53,13 @@ def _filter(pid: int) -> bytes | None:  # a program of the kernel's small machin
     steps += [(equal, 0, 1, clone3), (back, 0, 0, _ENOSYS)]  # then the C library takes clone, whose flags can be seen
     steps += [(equal, 0, 4, clone), (load, 0, 0, 16), (bits, 1, 0, _THREAD), (back, 0, 0, _EPERM), (back, 0, 0, _ALLOW)]
     for number in kills:  # only oneself
-        steps += [(equal, 0, 4, number), (load, 0, 0, 16), (equal, 1, 0, pid), (back, 0, 0, _EPERM), (back, 0, 0, _ALLOW)]
+        steps += [
+            (equal, 0, 4, number),
+            (load, 0, 0, 16),
+            (equal, 1, 0, pid),
+            (back, 0, 0, _EPERM),
+            (back, 0, 0, _ALLOW),
+        ]
     return b"".join(struct.pack("HBBI", *step) for step in [*steps, (back, 0, 0, _ALLOW)])
 
 # %% ../nbs/api/confined.ipynb #851bebe6
@@ -81,14 +87,29 @@ def _limit(limits: dict):  # on top of what the process has already
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
 
 # %% ../nbs/api/confined.ipynb #9fd9db73
-_NOTED = ("socket.", "subprocess.", "os.system", "os.fork", "os.exec", "os.posix_spawn", "os.kill", "pty.", "ctypes.dlopen")
+_NOTED = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.fork",
+    "os.exec",
+    "os.posix_spawn",
+    "os.kill",
+    "pty.",
+    "ctypes.dlopen",
+)
 _PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitted", "questions", "shadow")
 
-
+# %% ../nbs/api/confined.ipynb #07ce3c75
 class _Notes:  # by an audit hook, which cannot be taken away again
     def __init__(self, scratch: str):
         self.scratch, self.lines, self.on = scratch, [], False
-        self.homes = (sys.prefix, sys.base_prefix, os.path.realpath(sys.base_prefix), os.path.dirname(exercises.np.__path__[0]))
+        self.homes = (
+            sys.prefix,
+            sys.base_prefix,
+            os.path.realpath(sys.base_prefix),
+            os.path.dirname(exercises.np.__path__[0]),
+        )
         sys.addaudithook(self._hear)
 
     def _note(self, text: str):
@@ -111,12 +132,20 @@ class _Notes:  # by an audit hook, which cannot be taken away again
 # %% ../nbs/api/confined.ipynb #feaee81d
 _WATCHED = ("builtins", "math", "numpy", "numpy.linalg", "numpy.testing", "torch", "torch.nn.functional")
 _WATCHED += ("cnncourse.exercises", "cnncourse.wire", "matplotlib.figure", "matplotlib.axes", "matplotlib.pyplot")
-_CLASSES = ("torch.nn:Module", "torch:Tensor", "matplotlib.axes:Axes", "matplotlib.figure:Figure", "cnncourse.exercises:Result")
+_CLASSES = (
+    "torch.nn:Module",
+    "torch:Tensor",
+    "matplotlib.axes:Axes",
+    "matplotlib.figure:Figure",
+    "cnncourse.exercises:Result",
+)
 
 
 class _Libraries:  # as they were before the first cell
     def __init__(self):
-        self.kept = [(name, sys.modules[name], dict(vars(sys.modules[name]))) for name in _WATCHED if name in sys.modules]
+        self.kept = [
+            (name, sys.modules[name], dict(vars(sys.modules[name]))) for name in _WATCHED if name in sys.modules
+        ]
         for name, _, own in (text.partition(":") for text in _CLASSES):
             if name in sys.modules:
                 kind = getattr(sys.modules[name], own)
@@ -174,8 +203,8 @@ class _Shell:  # stands for IPython: magics do nothing here
     def __getattr__(self, name):
         return lambda *given, **named: None
 
-
-class _Desk:  # where one notebook is worked through, on orders from outside
+# %% ../nbs/api/confined.ipynb #e24d0e13
+class _Names:  # what the cells of a notebook have made
     def __init__(self, notes: _Notes):
         self.names: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Shell}
         self.notes, self.libraries = notes, _Libraries()
@@ -202,6 +231,8 @@ class _Desk:  # where one notebook is worked through, on orders from outside
         about = {"is": "class" if inspect.isclass(value) else "function", "parameters": _parameters(value)}
         return about | {"called": str(getattr(value, "__name__", type(value).__name__))}
 
+# %% ../nbs/api/confined.ipynb #eb438c33
+class _Desk(_Names):  # where one notebook is worked through, on orders from outside
     def call(self, name: str, package: bytes, seconds: float, number: int) -> dict:
         "Call the answer; or, where what it does must be looked at from here, what looks at it."
         use, given, named = pickle.loads(package)
@@ -239,8 +270,25 @@ def serve_notebook(
         wire.send(channel, wire.encode(told))
 
 # %% ../nbs/api/confined.ipynb #33738870
-_WARM = ("numpy", "scipy.signal", "scipy.stats", "scipy.ndimage", "matplotlib.pyplot", "matplotlib.figure", "IPython.core.inputtransformer2")
-_WARM += ("torch", "torch.nn.functional", "sklearn.linear_model", "skimage", "pandas", "PIL.Image", "cnncourse.convolution", "cnncourse.figures")
+_WARM = (
+    "numpy",
+    "scipy.signal",
+    "scipy.stats",
+    "scipy.ndimage",
+    "matplotlib.pyplot",
+    "matplotlib.figure",
+    "IPython.core.inputtransformer2",
+)
+_WARM += (
+    "torch",
+    "torch.nn.functional",
+    "sklearn.linear_model",
+    "skimage",
+    "pandas",
+    "PIL.Image",
+    "cnncourse.convolution",
+    "cnncourse.figures",
+)
 
 
 def _warm_up(more: list[str]):
@@ -254,7 +302,7 @@ def _warm_up(more: list[str]):
     gc.collect()
     gc.freeze()  # a fork does not copy what nobody counts
 
-
+# %% ../nbs/api/confined.ipynb #32a730a7
 def _clear(scratch: str, alone: bool):  # what the notebook left behind
     if alone:
         with contextlib.suppress(OSError):

@@ -81,7 +81,9 @@ def _beside(path: Path) -> Iterator[Path]:  # a copy to work on, which takes the
         yield made
         os.replace(made, path)
     except sqlite3.OperationalError as error:
-        raise GradebookBusy(f"{path.name} is in use or no gradebook ({error}): it was left as it is. Close the other program and call again; what is graded is kept") from None
+        raise GradebookBusy(
+            f"{path.name} is in use or no gradebook ({error}): it was left as it is. Close the other program and call again; what is graded is kept"
+        ) from None
     except sqlite3.DatabaseError:
         raise GradebookBusy(f"{path.name} is no gradebook: it was left as it is. Move it away and call again") from None
     finally:

@@ -93,7 +93,11 @@ def _kind_of_error(kinds: list) -> type:  # the nearest that this side knows
     name = str(next(iter(kinds), "Exception"))
     homes = (builtins, np.exceptions)
     known = next((found for home in homes if isinstance(found := getattr(home, name, None), type)), None)
-    if known is not None and issubclass(known, Exception) and known not in (TimeoutError, UnicodeDecodeError, UnicodeEncodeError):
+    if (
+        known is not None
+        and issubclass(known, Exception)
+        and known not in (TimeoutError, UnicodeDecodeError, UnicodeEncodeError)
+    ):
         return known
     return type(name[:80] or "Exception", (Exception,), {})
 
@@ -201,7 +205,7 @@ def _beside(question: exercises.Question):  # what looks at the answer does so i
     finally:
         question.use, exercises.attempt = use, kept
 
-
+# %% ../nbs/api/marking.ipynb #7271af01
 def _plainly(result: exercises.Result) -> exercises.Result:  # `_Told` is this module's own word
     def plain(lines):
         return [_UNTOLD.sub("", line) for line in lines]
@@ -231,13 +235,15 @@ def tasks(
 
     source = nbformat.read(course / "nbs" / "exercises" / f"{notebook}.ipynb", as_version=4)
     about = {c.metadata.nbgrader.grade_id: c for c in source.cells if "nbgrader" in c.metadata}
-    copy = {c.metadata.nbgrader.grade_id: c.source for c in grading.student_copy(source).cells if "nbgrader" in c.metadata}
+    copy = {
+        c.metadata.nbgrader.grade_id: c.source for c in grading.student_copy(source).cells if "nbgrader" in c.metadata
+    }
     sheet = next(sheet for sheet in exercises.sheets().values() if sheet.notebook == notebook)
     own = {question.name.split(".")[1]: question for question in sheet}
     points = {name: float(about[f"{name}-check"].metadata.nbgrader.points) for name in own}
     return {name: Task(question, points[name], copy[name]) for name, question in own.items()}
 
-
+# %% ../nbs/api/marking.ipynb #6fff3828
 @functools.cache
 def texts(
     course: Path,
@@ -248,7 +254,9 @@ def texts(
 
     source = nbformat.read(course / "nbs" / "exercises" / f"{notebook}.ipynb", as_version=4)
     made = grading.student_copy(source).cells
-    return {c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == "markdown" and "nbgrader" in c.metadata}
+    return {
+        c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == "markdown" and "nbgrader" in c.metadata
+    }
 
 # %% ../nbs/api/marking.ipynb #04d957d4
 @dataclass
@@ -278,12 +286,16 @@ def _untouched(cells: list[submissions.Cell], name: str, task: Task) -> bool:  #
         return [line.rstrip() for line in text.strip().splitlines()]
 
     own = [cell for cell in cells if cell.name == name]
-    others = "\n".join(cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key")))
-    elsewhere = re.search(rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b", others, re.M)
+    others = "\n".join(
+        cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))
+    )
+    elsewhere = re.search(
+        rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b", others, re.M
+    )
     return not elsewhere and all(bare(cell.source) == bare(task.handed_out) for cell in own)
 
-# %% ../nbs/api/marking.ipynb #b6b34349
-class _Worker:  # works through a notebook; starts again behind the cell that ended it
+# %% ../nbs/api/marking.ipynb #dab1a512
+class _Orders:  # to the process of a notebook
     def __init__(self, place: sandbox.Sandbox, steps: list[_Step], seconds: float):
         self.place, self.steps, self.desk = place, steps, None
         self.done, self.bad, self.said = 0, {}, {}  # cells run so far; those that ended a process; what others raised
@@ -305,6 +317,20 @@ class _Worker:  # works through a notebook; starts again behind the cell that en
         if text not in self.notes:
             self.notes.append(text)
 
+    def close(self):
+        if self.desk is not None:
+            with contextlib.suppress(sandbox.Gone, KeyError, TypeError):
+                seen = self.order("notice", wait=10)
+                for line in seen["notes"]:
+                    self.note(str(line)[:200])
+                if seen["libraries"]:
+                    self.note(f"put something else in the place of {', '.join(map(str, seen['libraries'][:5]))}")
+        if self.desk is not None:
+            self.desk.close()
+            self.desk = None
+
+# %% ../nbs/api/marking.ipynb #b6b34349
+class _Worker(_Orders):  # works through a notebook; starts again behind the cell that ended it
     def reach(self, n: int):  # run the cells before step n
         while self.left > 0:
             if self.desk is None:
@@ -332,18 +358,6 @@ class _Worker:  # works through a notebook; starts again behind the cell that en
             where = f" ({told['where']})" if told["where"] else ""
             self.said[at] = f"it raised {told['kinds'][0]}: {told['text']}{where}"
 
-    def close(self):
-        if self.desk is not None:
-            with contextlib.suppress(sandbox.Gone, KeyError, TypeError):
-                seen = self.order("notice", wait=10)
-                for line in seen["notes"]:
-                    self.note(str(line)[:200])
-                if seen["libraries"]:
-                    self.note(f"put something else in the place of {', '.join(map(str, seen['libraries'][:5]))}")
-        if self.desk is not None:
-            self.desk.close()
-            self.desk = None
-
     def why_missing(self, name: str) -> str:  # what became of the cell in which the answer should stand
         for at, step in enumerate(self.steps):
             if step.owner == name and (why := self.bad.get(at) or self.said.get(at)):
@@ -353,7 +367,13 @@ class _Worker:  # works through a notebook; starts again behind the cell that en
 # %% ../nbs/api/marking.ipynb #0f8f37aa
 def _failed(task: Task, seed: int, says: str, outcome: str = "error") -> exercises.Result:
     question = task.question
-    return exercises.Result(question.name, outcome, seed, [says[:1].upper() + says[1:] + "."], remarks=[f"Read {question.read} in {question.lesson}."])
+    return exercises.Result(
+        question.name,
+        outcome,
+        seed,
+        [says[:1].upper() + says[1:] + "."],
+        remarks=[f"Read {question.read} in {question.lesson}."],
+    )
 
 
 def _judged(worker: _Worker, n: int, task: Task, student: str, own_figures: bool) -> exercises.Result:
@@ -368,7 +388,12 @@ def _judged(worker: _Worker, n: int, task: Task, student: str, own_figures: bool
         if own_figures and question.kind == "read" and isinstance(answer, dict):
             wanted = grading.figure_of(student, question.name)
             if answer.get("number") != wanted and not any(part is ... for part in answer.values()):
-                return _failed(task, seed, f'your own figure has the number {wanted}; "number": {answer.get("number")!r} came', "failed")
+                return _failed(
+                    task,
+                    seed,
+                    f'your own figure has the number {wanted}; "number": {answer.get("number")!r} came',
+                    "failed",
+                )
         return _plainly(exercises.check(question.name, answer, seed=seed))
     away = _Away(question, about, worker.order, seed)
     answer = type(away.__name__, (), {"away": away}) if about["is"] == "class" else away
@@ -394,7 +419,12 @@ def _one_result(worker: _Worker, n: int, task: Task, student: str, own_figures: 
         return _judged(worker, n, task, student, own_figures)
     except sandbox.Gone as error:
         return _failed(task, seed, str(error))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # what came from inside was of no form that is known
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:  # what came from inside was of no form that is known
         worker.note(f"gave back something that could not be judged ({type(error).__name__})")
         return _failed(task, seed, f"its answer could not be judged ({type(error).__name__})")
 
@@ -433,8 +463,10 @@ def _row(task: Task, result: exercises.Result, cells: list[submissions.Cell], na
     row = dataclasses.asdict(result) | {"points": task.points if result.passed else 0.0, "of": task.points}
     return row | {"alike": _fingerprint(source) if source.strip() != task.handed_out.strip() else ""}
 
-
-def _fingerprint(source: str) -> str:  # the same for code that differs in comments and spaces only; empty: too short to say
+# %% ../nbs/api/marking.ipynb #05b5a45c
+def _fingerprint(
+    source: str,
+) -> str:  # the same for code that differs in comments and spaces only; empty: too short to say
     import ast
 
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):

@@ -19,7 +19,6 @@ import sysconfig
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from . import confined, wire
 
@@ -45,7 +44,20 @@ class Gone(RuntimeError):
 
 # %% ../nbs/api/sandbox.ipynb #de68c1ab
 _SCRATCH = "/tmp"
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/fonts", "/etc/alternatives", "/etc/localtime")
+_SYSTEM = (
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/sbin",
+    "/opt",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/fonts",
+    "/etc/alternatives",
+    "/etc/localtime",
+)
 
 
 def _library() -> Path:  # of the course
@@ -57,7 +69,9 @@ def _library() -> Path:  # of the course
 def _homes() -> list[Path]:  # of Python and its packages
     places = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
     places |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {os.path.dirname(os.path.dirname(module.__file__)) for name in ("numpy", "torch") if (module := _module(name))}
+    places |= {
+        os.path.dirname(os.path.dirname(module.__file__)) for name in ("numpy", "torch") if (module := _module(name))
+    }
     return sorted({form for place in places for form in (Path(place), Path(place).resolve())})
 
 
@@ -67,7 +81,7 @@ def _module(name: str):
     found = find_spec(name)
     return found if found is None else type("Found", (), {"__file__": found.origin})
 
-
+# %% ../nbs/api/sandbox.ipynb #759ebd36
 def _within(path: Path, places: list[Path]) -> bool:
     return any(path == place or place in path.parents for place in places)
 
@@ -108,12 +122,36 @@ _ALONE += ("--die-with-parent", "--new-session", "--cap-drop", "ALL")
 
 
 def _environment(place: str, library: str) -> dict[str, str]:
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
-    own = {"PATH": "/usr/bin:/bin", "HOME": place, "TMPDIR": place, "MPLCONFIGDIR": place, "MPLBACKEND": "agg", "PYTHONPATH": library}
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1", "IN_TEST": "1", "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    one = dict.fromkeys(
+        (
+            "OMP_NUM_THREADS",
+            "OPENBLAS_NUM_THREADS",
+            "MKL_NUM_THREADS",
+            "TF_NUM_INTRAOP_THREADS",
+            "TF_NUM_INTEROP_THREADS",
+        ),
+        "1",
+    )
+    own = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": place,
+        "TMPDIR": place,
+        "MPLCONFIGDIR": place,
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": library,
+    }
+    quiet = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "IN_TEST": "1",
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+    }
     return one | own | quiet
 
-
+# %% ../nbs/api/sandbox.ipynb #98ff9ec4
 @functools.cache
 def isolation() -> str:  # empty: it works
     "Why there is no isolation on this machine."
@@ -167,7 +205,7 @@ class Desk:
         self.channel = None
         return self.sandbox.ended()
 
-
+# %% ../nbs/api/sandbox.ipynb #9d0842a7
 def _ending(status: int | None) -> str:
     import signal
 
@@ -177,10 +215,8 @@ def _ending(status: int | None) -> str:
         return f"its process was ended by the system ({name}{why.get(name, '')})"
     return f"its process ended by itself, with status {status}"
 
-# %% ../nbs/api/sandbox.ipynb #70f0a036
-class Sandbox:
-    "A place for notebooks, one after the other; it closes with `with`."
-
+# %% ../nbs/api/sandbox.ipynb #0a14be2c
+class _Walls:  # what a sandbox is, before it runs
     def __init__(
         self,
         limits: Limits = Limits(),
@@ -214,6 +250,8 @@ class Sandbox:
         view = _view(self.hidden, self.limits.scratch)
         return [shutil.which("bwrap"), *_ALONE, "--clearenv", *given, *view, "--chdir", "/", "--", *inner]
 
+# %% ../nbs/api/sandbox.ipynb #a33bfee1
+class _FirstProcess(_Walls):  # from which the process of each notebook is forked
     def start(self):
         "Start the first process, unless it runs."
         if self.first is not None and self.first.poll() is None:
@@ -235,6 +273,21 @@ class Sandbox:
         with contextlib.suppress(OSError):
             return self.control.recv(100)
         return b""
+
+    def stop(self):
+        "End all of it."
+        if self.first is not None:
+            self.first.kill()
+            self.first.wait()
+            self.control.close()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.first = self.control = self.folder = None
+        self.running = False
+
+# %% ../nbs/api/sandbox.ipynb #70f0a036
+class Sandbox(_FirstProcess):
+    "A place for notebooks, one after the other; it closes with `with`."
 
     def desk(self) -> Desk:
         "A fresh process for a notebook; one at a time."
@@ -260,14 +313,3 @@ class Sandbox:
                 return int(self.control.recv(100))
         self.stop()  # not even the first process answers: a new one starts when it is needed
         return None
-
-    def stop(self):
-        "End all of it."
-        if self.first is not None:
-            self.first.kill()
-            self.first.wait()
-            self.control.close()
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.first = self.control = self.folder = None
-        self.running = False

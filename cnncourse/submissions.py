@@ -92,9 +92,9 @@ _NOT_THEIRS = ("__MACOSX", ".ipynb_checkpoints", ".git", "__pycache__")
 def _top(found: list[_Found]) -> int:  # how many folders stand above those of the students
     paths = [one.parts for one in found if one.parts[-1].endswith(".ipynb")]
     for depth in range(2):
-        if paths and all(len(parts) > depth + 2 for parts in paths) and len({parts[: depth + 1] for parts in paths}) == 1:
-            if paths[0][depth] == "submitted":
-                return depth + 1
+        deep = bool(paths) and all(len(parts) > depth + 2 for parts in paths)
+        if deep and len({parts[: depth + 1] for parts in paths}) == 1 and paths[0][depth] == "submitted":
+            return depth + 1
     return 0
 
 
@@ -147,17 +147,19 @@ def _without_doubles(theirs: dict, above: int, troubles: list[Trouble]) -> Itera
         twins = people[_same_person(student)]
         if len(twins) > 1:
             named = " and ".join(shown(name) for name in sorted(twins))
-            troubles.append(Trouble(f"{shown(student)}: {stem}", f"two folders are of one student ({named}): neither is graded"))
+            troubles.append(
+                Trouble(f"{shown(student)}: {stem}", f"two folders are of one student ({named}): neither is graded")
+            )
         elif len(files) > 1:
             paths = " and ".join(shown("/".join(one.parts)) for one in files)
-            troubles.append(Trouble(f"{shown(student)}: {stem}", f"it is there {len(files)} times ({paths}): none is graded"))
+            troubles.append(
+                Trouble(f"{shown(student)}: {stem}", f"it is there {len(files)} times ({paths}): none is graded")
+            )
         else:
             yield student, stem, files[0]
 
-# %% ../nbs/api/submissions.ipynb #aa429818
-class Class:
-    "The submissions of a class; read one by one, so that a large class needs no more memory than a small one."
-
+# %% ../nbs/api/submissions.ipynb #bad56c2e
+class _Listed:  # what was found, before it is read
     def __init__(
         self,
         place: str | Path,  # a folder or a zip
@@ -175,16 +177,24 @@ class Class:
         above = _single_folder(found, self.known)
         theirs = _sorted_out(found, above, self.known, self.troubles)
         self.found = list(_without_doubles(theirs, above, self.troubles))
-        self.folders = sorted({one.parts[above] for one in found if len(one.parts) > above + 1 and one.parts[above] not in _NOT_THEIRS})
+        self.folders = sorted(
+            {one.parts[above] for one in found if len(one.parts) > above + 1 and one.parts[above] not in _NOT_THEIRS}
+        )
         if self.archive is None:
             top = self.place.joinpath(*self._first(found, above))
-            self.folders = sorted({*self.folders, *(path.name for path in top.iterdir() if path.is_dir() and path.name[:1] != ".")})
+            self.folders = sorted(
+                {*self.folders, *(path.name for path in top.iterdir() if path.is_dir() and path.name[:1] != ".")}
+            )
 
     def _first(self, found, above):
         return next((one.parts[:above] for one in found if len(one.parts) > above), ())
 
     def __len__(self) -> int:
         return len(self.found)
+
+# %% ../nbs/api/submissions.ipynb #aa429818
+class Class(_Listed):
+    "The submissions of a class; read one by one, so that a large class needs no more memory than a small one."
 
     def __iter__(self) -> Iterator[Submission]:
         for student, stem, one in self.found:
@@ -212,7 +222,9 @@ class Class:
         there = {(student, stem) for student, stem, _ in self.found}
         told = {(trouble.where) for trouble in self.troubles}
         rows = [(student, stem) for student in self.folders for stem in sorted(wanted) if (student, stem) not in there]
-        return [Trouble(f"{shown(s)}: {n}", "the notebook is missing") for s, n in rows if f"{shown(s)}: {n}" not in told]
+        return [
+            Trouble(f"{shown(s)}: {n}", "the notebook is missing") for s, n in rows if f"{shown(s)}: {n}" not in told
+        ]
 
 # %% ../nbs/api/submissions.ipynb #21b1fd55
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['WireError', 'encode', 'is_data', 'decode', 'TooMuch', 'Late', 'send', 'receive']
 
-# %% ../nbs/api/wire.ipynb #ab39e219
+# %% ../nbs/api/wire.ipynb #3b08a5da
 import base64
+import contextlib
 import json
 import math
 import select
@@ -125,6 +126,7 @@ class _Reader:  # of the bytes behind the head
 def _foreign(name: Any, called: Any) -> Any:  # what stands for an object that stayed where it was
     name = str(name)[:80]
     if called is True:
+
         def there():
             raise WireError(f"{name} stayed in the process of its own")
 
@@ -179,7 +181,16 @@ def decode(
         return value
     except WireError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, AttributeError, MemoryError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+        AttributeError,
+        MemoryError,
+    ) as error:
         raise WireError(f"no data of ours came ({type(error).__name__})") from None
 
 # %% ../nbs/api/wire.ipynb #a73f26e2
@@ -193,10 +204,8 @@ class Late(TimeoutError):
 
 def send(channel: socket.socket, data: bytes):
     "One message; a reader who has gone is no error here: the next `receive` tells it."
-    try:
+    with contextlib.suppress(OSError):
         channel.sendall(len(data).to_bytes(8, "big") + data)
-    except OSError:
-        pass
 
 
 def _exactly(channel: socket.socket, size: int, end: float) -> bytes:
@@ -213,7 +222,7 @@ def _exactly(channel: socket.socket, size: int, end: float) -> bytes:
         left -= len(part)
     return b"".join(parts)
 
-
+# %% ../nbs/api/wire.ipynb #c7a101f7
 def receive(
     channel: socket.socket,
     limit: int = 1 << 40,  # bytes

@@ -54,7 +54,9 @@ def put(folder: Path, student: str, data: bytes, week: str = WEEK) -> Path:
     return path
 
 
-RIGHT = "def output_size(size, kernel_size, stride, padding):\n    return (size + 2 * padding - kernel_size) // stride + 1"
+RIGHT = (
+    "def output_size(size, kernel_size, stride, padding):\n    return (size + 2 * padding - kernel_size) // stride + 1"
+)
 WRONG = "\ndef output_size(*inputs):\n    return 0\n"
 
 # Attacks: a cell each, which leaves a wrong answer behind
@@ -127,7 +129,7 @@ def marks_of(folder: Path, student: str) -> dict:
 @isolated
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_gains_nothing_and_is_reported(attacked, name):
-    folder, graded = attacked
+    folder, _ = attacked
     marked = marks_of(folder, slug(name))
     assert [row["points"] for row in marked["rows"]] == [0.0] * 8
     told = [line for row in marked["rows"] for line in (*row["says"], *row["examples"])]
@@ -211,7 +213,9 @@ def test_what_goes_inside_holds_no_answer(name):
         assert code is None or len(code.co_code) < 40 or code.co_code not in sent
 
 
-@pytest.mark.parametrize("question", [q for sheet in exercises.sheets().values() for q in sheet if q.use], ids=lambda q: q.name)
+@pytest.mark.parametrize(
+    "question", [q for sheet in exercises.sheets().values() for q in sheet if q.use], ids=lambda q: q.name
+)
 def test_a_package_with_an_answer_in_it_is_refused(question):
     with pytest.raises(wire.WireError, match="answer inside"):
         marking.package(question, lambda given: question, [], {})
@@ -306,7 +310,9 @@ def test_stopped_and_called_again_it_keeps_what_is_graded(small):
         put(small / "in", f"s{n}", handed_in(output_size="import time\ntime.sleep(3)\n" + RIGHT))
     trust = ["--trust-submissions"] * bool(NO_ISOLATION)
     call = [COMMAND, "grade", small / "in", "--out", small / "out", *trust]
-    with subprocess.Popen(call, cwd=COURSE, env={**os.environ, "PYTHONPATH": str(COURSE), "CI": "true"}, stdout=-3, stderr=-3) as run:
+    with subprocess.Popen(
+        call, cwd=COURSE, env={**os.environ, "PYTHONPATH": str(COURSE), "CI": "true"}, stdout=-3, stderr=-3
+    ) as run:
         end = time.monotonic() + 120
         while len(list((small / "out").rglob("*.json"))) < 3 and time.monotonic() < end:
             time.sleep(0.05)
@@ -323,7 +329,10 @@ def test_stopped_and_called_again_it_keeps_what_is_graded(small):
 def test_on_a_cluster_one_of_whose_workers_dies(small):
     from distributed import Client, LocalCluster
 
-    with LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(2, processes=True, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         pids = list(client.run(os.getpid).values())
         killed = []
 
@@ -331,7 +340,9 @@ def test_on_a_cluster_one_of_whose_workers_dies(small):
             if not killed:
                 killed.append(os.kill(pids[0], signal.SIGKILL))
 
-        graded = class_grading.grade(small / "in", small / "out", settings(), scheduler=cluster.scheduler_address, tell=tell)
+        graded = class_grading.grade(
+            small / "in", small / "out", settings(), scheduler=cluster.scheduler_address, tell=tell
+        )
     assert killed and graded.marked == 6
     assert len((small / "out/grades.csv").read_text().splitlines()) == 7
 
@@ -398,7 +409,10 @@ def test_a_zip_and_nbgraders_folders_give_the_same_grades(small):
     class_grading.grade(small / "in", small / "one", settings())
     graded = class_grading.grade(packed, small / "two", settings())
     assert (small / "one/grades.csv").read_bytes() == (small / "two/grades.csv").read_bytes()
-    assert {t.what for t in graded.troubles} >= {"its path leads out of the zip", "it is a link, and links are not followed"}
+    assert {t.what for t in graded.troubles} >= {
+        "its path leads out of the zip",
+        "it is a link, and links are not followed",
+    }
     assert not list(small.rglob("s9"))
 
 
@@ -414,7 +428,9 @@ def test_without_isolation_it_refuses(small, monkeypatch):
     with pytest.raises(sandbox.SandboxError, match="--trust-submissions"):
         class_grading.grade(small / "in", small / "out", class_grading.Settings(COURSE))
     assert not list((small / "out").rglob("*.json"))
-    graded = class_grading.grade(small / "in", small / "out", class_grading.Settings(COURSE, trusted=True, limits=QUICK))
+    graded = class_grading.grade(
+        small / "in", small / "out", class_grading.Settings(COURSE, trusted=True, limits=QUICK)
+    )
     assert graded.marked == 6
 
 
