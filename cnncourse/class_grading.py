@@ -50,7 +50,7 @@ def mark_one(
     "Judge one notebook in this process's sandbox."
     about = {"student": one.student, "notebook": one.notebook, "path": one.path}
     try:
-        return about | marking.mark(one, settings.course, _place(settings), own_figures=settings.own_figures)
+        return about | marking.mark_notebook(one, settings.course, _place(settings), own_figures=settings.own_figures)
     except ValueError as error:
         return about | {"trouble": str(error)}
 

@@ -33,7 +33,7 @@ def _answer(row: dict) -> list[reports.Part]:  # what is said of one that is not
 def report_feedback(
     path: Path,  # of the page
     student: str,
-    marked: Sequence[dict],  # of each notebook `notebook` and its `rows`, as `marking.mark` tells them
+    marked: Sequence[dict],  # of each notebook `notebook` and its `rows`, as `marking.mark_notebook` tells them
 ) -> Path:
     "A page with the points, and what is to be said of each answer that is not right."
     parts = []

@@ -179,7 +179,7 @@ def test_what_a_network_does_cannot_be_forged_by_patching_its_library(tmp_path):
     patched = "import torch\ntorch.is_grad_enabled = lambda: False\ntorch.equal = lambda *a: True\n"
     book = handed_in("04_architectures", evaluate=patched + "def evaluate(model, batches):\n    return 0.0, 0.5")
     with sandbox.Sandbox() as place:
-        found = marking.mark(submissions.Submission("eve", "04_architectures", "", book), COURSE, place)
+        found = marking.mark_notebook(submissions.Submission("eve", "04_architectures", "", book), COURSE, place)
     row = next(row for row in found["rows"] if row["question"] == "architectures.evaluate")
     assert row["points"] == 0 and "libraries must stay" in str(row)
 
@@ -232,20 +232,20 @@ def place():
 
 @pytest.mark.parametrize("week", [sheet.notebook for sheet in exercises.sheets().values()])
 def test_right_answers_get_all_points(week, place):
-    found = marking.mark(submissions.Submission("ada", week, "", handed_in(week, solved=True)), COURSE, place)
+    found = marking.mark_notebook(submissions.Submission("ada", week, "", handed_in(week, solved=True)), COURSE, place)
     wrong = {row["question"]: row["says"] + row["examples"] for row in found["rows"] if row["outcome"] != "passed"}
     assert wrong == {} and found["other texts"] == [] and found["unknown"] == [] and found["notes"] == []
 
 
 @pytest.mark.parametrize("week", [sheet.notebook for sheet in exercises.sheets().values()][1:3])
 def test_what_is_handed_out_is_not_answered(week, place):
-    found = marking.mark(submissions.Submission("ada", week, "", handed_in(week)), COURSE, place)
+    found = marking.mark_notebook(submissions.Submission("ada", week, "", handed_in(week)), COURSE, place)
     assert {row["outcome"] for row in found["rows"]} == {"not answered"}
 
 
 def test_a_wrong_answer_gets_the_sentence_that_the_learner_reads(place):
     source = RIGHT.replace("2 * ", "")
-    found = marking.mark(submissions.Submission("ada", WEEK, "", handed_in(output_size=source)), COURSE, place)
+    found = marking.mark_notebook(submissions.Submission("ada", WEEK, "", handed_in(output_size=source)), COURSE, place)
     known = {}
     exec(source, known)
     row = found["rows"][0]
@@ -259,7 +259,7 @@ def test_the_test_cells_of_a_notebook_do_not_matter(place):
         if cell["metadata"].get("nbgrader", {}).get("grade_id") == "output_size-check":
             cell["source"] = "raise SystemExit"
             cell["metadata"]["nbgrader"]["points"] = 1000
-    found = marking.mark(submissions.Submission("ada", WEEK, "", json.dumps(book).encode()), COURSE, place)
+    found = marking.mark_notebook(submissions.Submission("ada", WEEK, "", json.dumps(book).encode()), COURSE, place)
     assert [row["of"] for row in found["rows"]] == [task.points for task in marking.tasks(COURSE, WEEK).values()]
     assert found["rows"][0]["points"] == 0
 
@@ -268,7 +268,7 @@ def test_without_nbgraders_names_answers_are_found_by_their_own(place):
     book = json.loads(handed_in(output_size=RIGHT))
     for cell in book["cells"]:
         cell["metadata"] = {}
-    found = marking.mark(submissions.Submission("ada", WEEK, "", json.dumps(book).encode()), COURSE, place)
+    found = marking.mark_notebook(submissions.Submission("ada", WEEK, "", json.dumps(book).encode()), COURSE, place)
     assert found["rows"][0]["outcome"] == "passed"
 
 
@@ -277,7 +277,7 @@ def test_a_figure_of_ones_own(place):
     for given, outcome in ((number, "failed"), (number + 1, "failed")):
         answer = json.dumps({"number": given} | dict.fromkeys("ABCDEF", "blur"))
         book = handed_in(which_kernel=f"which_kernel = {answer}")
-        found = marking.mark(submissions.Submission("ada", WEEK, "", book), COURSE, place, own_figures=True)
+        found = marking.mark_notebook(submissions.Submission("ada", WEEK, "", book), COURSE, place, own_figures=True)
         row = next(row for row in found["rows"] if row["question"] == "convolution.which_kernel")
         assert row["outcome"] == outcome
         assert ("your own figure" in str(row).lower()) == (given != number)
