@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'run', 'site', 'free', 'lab', 'release', 'progress', 'data_list', 'data_get', 'data_clear',
-           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'train', 'predict', 'claims', 'summary', 'main']
+           'diagnose', 'doctor', 'bench', 'pretrain', 'watch', 'train', 'predict', 'grade', 'claims', 'summary', 'main']
 
 # %% ../nbs/api/cli.ipynb #8ce69667
 import os
@@ -339,6 +339,9 @@ def release(
     nbgrader: Annotated[
         bool, typer.Option("--nbgrader", help="For a teacher: FOLDER as a course of nbgrader, with the solutions.")
     ] = False,
+    student: Annotated[
+        str, typer.Option(metavar="NAME", help="Figures of this student's own, for grade --own-figures.")
+    ] = "",
 ):
     "Write the exercises as students get them, without solutions; nothing that is there is overwritten."
     from cnncourse import grading
@@ -347,7 +350,7 @@ def release(
         for released in grading.nbgrader_course(runs.find_course(), folder, names or []):
             _say(f"{released.path}: {_STATES[released.state]}")
         return
-    done = grading.release(runs.find_course(), folder, names or [], fresh=fresh)
+    done = grading.release(runs.find_course(), folder, names or [], fresh=fresh, student=student)
     for released in done:
         _say(f"{released.path}: {_STATES[released.state]}")
     if any(released.state == "kept" for released in done):
@@ -888,6 +891,57 @@ def predict(
     _tell_predictions(found)
     if not found.rows:
         raise runs.RunError("None of the pictures could be read.")
+
+# %% ../nbs/api/cli.ipynb #7590c79d
+_GRADE_HELP = {
+    "place": "A folder for each student, nbgrader's submitted/, or a zip of either.",
+    "out": "For gradebook.db, grades.csv, class.html, feedback/ and marks/.",
+    "trust": "Run the answers as your own code, without isolation.",
+    "figures": "Figures that are read must be the student's own (release --student).",
+    "scheduler": "Address of a Dask scheduler, such as tcp://10.0.0.1:8786.",
+}
+
+
+def _tell_grades(graded, out: Path):
+    _say(
+        f"{_count(graded.students, 'student')}: {_count(graded.marked, 'notebook')} graded, {graded.kept} kept from before."
+    )
+    for title, rows in (("Look at these", graded.noticed), ("Not graded, or not as usual", graded.troubles)):
+        if rows:
+            _say(f"{title}:")
+        for row in rows[:40]:
+            _say(f"  {_printable(row.where)}: {_printable(row.what)}", style="yellow")
+        if len(rows) > 40:
+            _say(f"  and {len(rows) - 40} more: they are all in the page of the class")
+    _say(f"The class: {out / 'class.html'}")
+
+# %% ../nbs/api/cli.ipynb #6fe1ead1
+@app.command()
+def grade(
+    place: Annotated[Path, typer.Argument(metavar="SUBMISSIONS", help=_GRADE_HELP["place"])],
+    out: Annotated[Path, typer.Option(metavar="DIR", help=_GRADE_HELP["out"])] = Path("graded"),
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Notebooks at the same time.")] = 1,
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help=_GRADE_HELP["scheduler"])] = None,
+    own_figures: Annotated[bool, typer.Option("--own-figures", help=_GRADE_HELP["figures"])] = False,
+    trust: Annotated[bool, typer.Option("--trust-submissions", help=_GRADE_HELP["trust"])] = False,
+):
+    "Grade a class from outside: each answer runs in a sandbox. Stopped, the same command goes on."
+    from cnncourse import class_grading
+    from cnncourse.sandbox import SandboxError
+
+    settings = class_grading.Settings(runs.find_course(), trusted=trust, own_figures=own_figures)
+    try:
+        with _bar("grading", "notebooks") as advance:
+            tell = advance or (lambda done, total: None)
+            more = {"jobs": jobs, "scheduler": scheduler, "tell": tell}
+            graded = class_grading.grade(place, out, settings, **more)
+    except ValueError as error:
+        raise runs.UsageError(f"{str(error).rstrip('.')}.") from None
+    except SandboxError as error:
+        raise runs.RunError(str(error)) from None
+    _tell_grades(graded, out)
+    if graded.troubles:
+        raise typer.Exit(1)
 
 # %% ../nbs/api/cli.ipynb #c18ac0de
 def _telling():  # a function for each run's end: a bar on a terminal, else a line when a claim is done
