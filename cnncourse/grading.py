@@ -54,7 +54,8 @@ def _labelled(notebook, page: str):  # below each question: its kind, its level,
         found = [re.search(rf"^    {what}=(.+),$", key, re.MULTILINE) for what in ("kind", "level", "read")]
         if all(found):
             kind, level, read = (ast.literal_eval(match[1]) for match in found)
-            points = cells[f"{own}-check"].metadata.nbgrader.points
+            graded = cells.get(f"{own}-check") or cells[own]  # a person grades the answer itself
+            points = graded.metadata.nbgrader.points
             told = f"{EXERCISE_KINDS[kind]}, {LEVELS[level]}, {points} point{'s' * (points != 1)}"
             cell.source += f"\n\n*{told}; read again: [{read}]({page}#{read})*"
     return made
