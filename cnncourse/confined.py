@@ -98,9 +98,18 @@ _NOTED = (
     "pty.",
     "ctypes.dlopen",
 )
-_PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitted", "questions", "shadow")
+_PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitted", "/questions/", "shadow")
 
 # %% ../nbs/api/confined.ipynb #07ce3c75
+def _in_import() -> bool:  # of a library: what that reads and asks is not the answer's doing
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(sys.prefix):
+            return True
+        frame = frame.f_back
+    return False
+
+
 class _Notes:  # by an audit hook, which cannot be taken away again
     def __init__(self, scratch: str):
         self.scratch, self.lines, self.on = scratch, [], False
@@ -117,7 +126,7 @@ class _Notes:  # by an audit hook, which cannot be taken away again
             self.lines.append(text[:200])
 
     def _hear(self, event: str, arguments: tuple):
-        if not self.on:
+        if not self.on or _in_import():
             return
         if event.startswith(_NOTED):
             self._note(f"called {event}")

@@ -68,21 +68,21 @@ def looks_inside(
     question = exercises.find(name)
     if question.use is None or not callable(question.answer):
         return False
-    seen = []
+    given, back = [], []
 
-    def watched(*given, **named):
-        seen.append([*given, *named.values()])
-        seen[-1].append(question.answer(*given, **named))
-        return seen[-1][-1]
+    def watched(*inputs, **named):
+        given.append([*inputs, *named.values()])
+        back.append(question.answer(*inputs, **named))
+        return back[-1]
 
     probe = question.probe(np.random.default_rng([0, 0]))
     try:
         question.use(watched, *probe.values())
     except Exception:
         return True
-    plain = (type(np.random.default_rng()), type(watched))
-    parts = [part for parts in seen for part in parts]
-    return inspect.isclass(question.answer) or not all(wire.is_data(p) or isinstance(p, plain) for p in parts)
+    plain = (type(watched), *[np.random.Generator] * (len(given) == 1))  # drawn from twice, it must stay one
+    goes = all(wire.is_data(part) or isinstance(part, plain) for parts in given for part in parts)
+    return inspect.isclass(question.answer) or not goes or not all(map(wire.is_data, back))
 
 # %% ../nbs/api/marking.ipynb #1cf22e38
 class _Told(Exception):  # raised here for what happened there
@@ -453,14 +453,19 @@ def mark_notebook(
         worker.close()
     rows = [_row(known[name], found[name], cells, name) for name in known]
     ours = texts(course, one.notebook)
-    old = sorted({cell.name for cell in said if cell.name in ours and cell.source.strip() != ours[cell.name].strip()})
+    old = sorted({cell.name for cell in said if cell.name in ours and _asked(cell.source) != _asked(ours[cell.name])})
     gone = sorted({c.name.removesuffix("-check") for c in cells if c.name.endswith("-check")} - {*known, "sheet"})
     return {"rows": rows, "notes": worker.notes, "other texts": old, "unknown": gone}
 
 
+def _asked(text: str) -> str:  # without the line below it, whose link leads to the site or into a workbook
+    return re.sub(r"\n+\*[^\n]*read again: \[[^\n]*\*$", "", text.strip())
+
+
 def _row(task: OneTask, result: exercises.Result, cells: list[submissions.Cell], name: str) -> dict:
     source = next((cell.source for cell in cells if cell.name == name), "")
-    row = dataclasses.asdict(result) | {"points": task.points if result.passed else 0.0, "of": task.points}
+    row = {key: getattr(result, key) for key in ("question", "outcome", "seed", "says", "examples", "remarks")}
+    row |= {"points": task.points * result.share, "of": task.points}
     return row | {"alike": _fingerprint(source) if source.strip() != task.handed_out.strip() else ""}
 
 # %% ../nbs/api/marking.ipynb #05b5a45c

@@ -131,7 +131,7 @@ def marks_of(folder: Path, student: str) -> dict:
 def test_an_attack_gains_nothing_and_is_reported(attacked, name):
     folder, _ = attacked
     marked = marks_of(folder, slug(name))
-    assert [row["points"] for row in marked["rows"]] == [0.0] * 8
+    assert {row["points"] for row in marked["rows"]} == {0.0}
     told = [line for row in marked["rows"] for line in (*row["says"], *row["examples"])]
     assert told, "nothing is said of it"
     assert (folder / "out/feedback" / f"{class_grading._safe(slug(name))}.html").is_file()
