@@ -17,7 +17,7 @@ from .layers import MaxPool
 from .trials import CLASSES, accuracy, classifier, make_task, trained, unit_of
 
 # %% ../nbs/api/augmentation_claims.ipynb #6451bf6f
-_STEPS, _BATCH, _ROUND = 600, 50, 1000  # steps at most; pictures in one; pictures in an epoch at least
+_STEPS, _BATCH, _ROUND = 4000, 50, 1000  # steps at most; pictures in one; pictures in an epoch at least
 
 
 def keeps_label(data):

@@ -102,7 +102,7 @@ _PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitt
 
 # %% ../nbs/api/confined.ipynb #07ce3c75
 def _in_import() -> bool:  # of a library: what that reads and asks is not the answer's doing
-    frame = sys._getframe(2)
+    frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(sys.prefix):
             return True
@@ -122,11 +122,11 @@ class _Notes:  # by an audit hook, which cannot be taken away again
         sys.addaudithook(self._hear)
 
     def _note(self, text: str):
-        if text not in self.lines and len(self.lines) < 20:
+        if text not in self.lines and len(self.lines) < 20 and not _in_import():
             self.lines.append(text[:200])
 
     def _hear(self, event: str, arguments: tuple):
-        if not self.on or _in_import():
+        if not self.on:
             return
         if event.startswith(_NOTED):
             self._note(f"called {event}")
