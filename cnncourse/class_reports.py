@@ -25,11 +25,17 @@ def _words(outcome: str) -> str:
 def _answer(row: dict) -> list[reports.Part]:  # what is said of one that is not right
     name = row["question"].split(".")[1].replace("_", " ")
     said = "\n\n".join([*row["says"], *row["examples"]])
-    more = "\n\n".join(row["remarks"])
+    more = "\n\n".join(row["remarks"]).replace("`", "")  # it is no Markdown
     parts = [reports.heading(f"{_words(row['outcome'])}: {name}", 3)]
     return parts + ([reports.text(said)] if said else []) + ([reports.text(more, "note")] if more else [])
 
 # %% ../nbs/api/class_reports.ipynb #41d82665
+def _by_a_person(notebook: str) -> list[reports.Part]:  # what these points leave out
+    sheets = [sheet for sheet in exercises.sheets().values() if sheet.notebook == notebook]
+    names = [name.split(".")[1].replace("_", " ") for sheet in sheets for name in sheet.open]
+    return [reports.text(f"Read by a person, and not in these points: {', '.join(names)}.")] if names else []
+
+
 def report_feedback(
     path: Path,  # of the page
     student: str,
@@ -50,6 +56,7 @@ def report_feedback(
             for r in rows
         ]
         parts.append(reports.table(lines, "What each answer got"))
+        parts += _by_a_person(one["notebook"])
         for row in rows:
             if row["outcome"] not in ("passed", "not answered"):
                 parts += _answer(row)
@@ -129,6 +136,7 @@ def _distribution(totals: dict[str, float], of: float) -> reports.Part:
     ax = fig.subplots()
     ax.hist(list(totals.values()), bins=np.linspace(0, max(of, 1), 21), color="#0072b2", edgecolor="white")
     ax.set(xlabel=f"points of {of:g}", ylabel="students")
+    ax.yaxis.get_major_locator().set_params(integer=True)
     middle = np.median(list(totals.values()))
     alt = f"Histogram of the points of {len(totals)} students, from {min(totals.values()):g} to {max(totals.values()):g}; the median is {middle:g}"
     return reports.figure(fig, alt, f"{len(totals)} students; the median is {middle:g} of {of:g} points.")
