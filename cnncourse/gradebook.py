@@ -11,6 +11,7 @@ import csv
 import io
 import os
 import sqlite3
+import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -119,6 +120,16 @@ def _fill(book, marks: list[Mark]):  # those of one student and assignment
     book.db.commit()
 
 # %% ../nbs/api/gradebook.ipynb #0c2c7ae1
+@contextlib.contextmanager
+def _own_programs() -> Iterator[None]:  # nbgrader calls `alembic` by name, and it lies beside this Python
+    kept = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = kept
+
+
 def write_gradebook(
     path: Path,  # `gradebook.db`
     marks: Iterable[Mark],
@@ -129,7 +140,7 @@ def write_gradebook(
     marks, groups = list(marks), {}
     for mark in marks:
         groups.setdefault((mark.assignment, mark.student), []).append(mark)
-    with _beside(path) as made, warnings.catch_warnings():
+    with _beside(path) as made, _own_programs(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # nbgrader's way with SQLAlchemy is its own affair
         with Gradebook(f"sqlite:///{made}") as book:
             _frame(book, marks)

@@ -233,7 +233,7 @@ def _content(path: Path) -> bytes:
 @functools.cache
 def _quoted(source: str) -> frozenset[str]:  # names in quotes, where a module looks into its own package
     looks = re.search(r"\bfiles\(|__file__|__path__", source)
-    return frozenset(re.findall(r"""["']([\w.-]+)["'/]""", source) if looks else ())
+    return frozenset(re.findall(r"""["'](\w[\w.-]*)["'/]""", source) if looks else ())
 
 
 def _named(package: Path, source: str) -> list[Path]:  # files of the package that a module reads, by their names in it

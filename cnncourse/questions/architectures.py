@@ -1888,7 +1888,9 @@ def _activations(rng):  # for one class some places speak for it and some agains
 
 
 def _for_two_classes(answer, maps, gradients):
-    return {"a class": answer(maps, gradients), "a class that nothing speaks for": answer(maps, -np.abs(gradients))}
+    against, everywhere = -np.abs(gradients), np.abs(gradients)
+    told = {"a class": answer(maps, gradients), "a class that nothing speaks for": answer(maps, against)}
+    return told | {"a class that every place speaks for": answer(maps + 1, everywhere)}
 
 
 q = sheet.question(
@@ -1944,6 +1946,14 @@ def _(maps, gradients):
 @q.wrong("The heat map does not reach 1: divide by its largest number.")
 def _(maps, gradients):
     return _cam(maps, gradients, largest=lambda heat: 1)
+
+
+@q.wrong(
+    "Where every place speaks for the class, the smallest becomes 0. Divide by the largest number, and take nothing off."
+)
+def _(maps, gradients):
+    heat = np.maximum((gradients.mean(axis=(1, 2))[:, None, None] * maps).sum(axis=0), 0)
+    return (heat - heat.min()) / (np.ptp(heat) or 1)
 
 
 @q.wrong("Where nothing speaks for the class you divide by 0. Then all zeros were asked.")
@@ -2166,6 +2176,7 @@ q = sheet.question(
         "The velocity (or Adam's means) belong to the state. And `state_dict()` gives the very tensors that training goes on changing.",
         "Take `optimiser.state_dict()` of the optimiser that was given, and `copy.deepcopy` of the whole dictionary.",
     ),
+    still="What is returned still moves on with the training, or comes from an optimiser that has no memory.",
     why="A state is all that the next step depends on: weights, running statistics, the optimiser's memory, the step, and in real trainings the random generators too. A `state_dict` shows the tensors themselves, so what is kept in memory moves on with the training; writing to a file copies them.",
     probe=lambda rng: {
         "number": int(rng.integers(10**6)),

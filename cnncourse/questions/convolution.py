@@ -780,6 +780,7 @@ q = sheet.question(
         "With 6 channels in 2 groups, group 0 has the channels 0, 1 and 2. The kernels are cut in the same way.",
         "`np.split(x, groups, axis=1)` gives blocks of neighbours; `np.split(w, groups)` does it for the kernels.",
     ),
+    still="The maps are joined in the right order already: it is the channels and the kernels of a group that must be neighbours.",
     why="`x[:, g::groups]` takes every `groups`-th channel, so the blocks are mixed, and the kernels too. With one group, or with one channel in each group, both ways are the same: that is why the usual tests find nothing.",
     probe=_grouped_inputs,
     probes=4,
@@ -1095,6 +1096,11 @@ def _letters(rng):
     return {"picture": picture, "kernels": kernels, "votes": rng.normal(size=len(kernels) * 16)}
 
 
+def _letters_told(answer, picture, kernels, votes):
+    told = answer(picture, kernels, votes)
+    return None if told is None else {"with these votes": told, "with all votes 0": answer(picture, kernels, 0 * votes)}
+
+
 q = sheet.question(
     "x_or_o",
     x_or_o,
@@ -1107,6 +1113,7 @@ q = sheet.question(
     ),
     why="That is a whole convolutional network: kernels, ReLU, pooling, a flat vector and a vote. A mean of 1 says that a kernel fits exactly. ReLU drops what says the opposite, and pooling forgets the exact place.",
     probe=_letters,
+    use=_letters_told,
 )
 
 
@@ -1153,6 +1160,12 @@ def _(picture, kernels, votes):
 @q.wrong("You flipped the kernels. They are laid on the picture as they are.")
 def _(picture, kernels, votes):
     return _x_or_o(picture, kernels[:, ::-1, ::-1], votes)
+
+
+@q.wrong("A sum of just 0 is an O: only more than 0 is an X.")
+def _(picture, kernels, votes):
+    flat, _ = x_or_o(picture, kernels, votes)
+    return flat, "X" if flat @ votes >= 0 else "O"
 
 
 @q.wrong("The vector is right, the letters are exchanged: a sum above 0 is an X.")

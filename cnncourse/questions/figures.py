@@ -1342,6 +1342,7 @@ q = sheet.question(
         "seaborn has two kinds of functions: some draw on one axes that they are given, others make a whole figure of their own. Which is `catplot`?",
         "`catplot` always makes a figure; `stripplot` draws points on the axes that `ax=` names. And what does `set_theme` do to all later figures?",
     ),
+    still="`catplot` makes a figure of its own whatever it is told, and `set_theme` changes all later figures.",
     why="`catplot`, `displot` and `relplot` make a figure; they arrange several axes. `stripplot`, `histplot` and `scatterplot` draw on one axes and take `ax`. `set_theme` changes the settings for all that follows; where a theme is wanted, `with sns.axes_style(…)` keeps it to one block, and the axes must be made inside it.",
     probe=_runs,
     use=_points_drawn,
@@ -1366,7 +1367,7 @@ def _(ax, table):
     ax.set_ylim(0, 1)
 
 
-@q.wrong("The new figure is closed again, but `ax` is still empty: the points must be drawn there.")
+@q.wrong("No point of a run stands on `ax`: each must be drawn there.")
 def _(ax, table):
     ax.set_ylim(0, 1)
 

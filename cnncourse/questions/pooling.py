@@ -886,6 +886,19 @@ def head_network(channels, rate, classes):
 
 # %% ../../nbs/exercises/03_pooling.ipynb #194aa1f0
 ### BEGIN HIDDEN TESTS
+def _dropped(see, channels, rate, classes):  # from the scores of pictures whose maps are all 0 but one
+    x = np.zeros((600, channels, 2, 3), np.float32)
+    x[:, 0] = 1
+    gain = see(x[:1])[0] - see(0 * x[:1])[0]
+    lost = np.abs(see(x, True) - see(0 * x[:1])[0]) < 0.05 * np.abs(gain)
+    if not (lost.all(axis=1) == lost.any(axis=1)).all():
+        return "single scores, or parts of maps"
+    share = lost[:, 0].mean()
+    if share < 0.03:
+        return "hardly a whole mean"
+    return "whole means, in about that share" if abs(share - rate) < 0.12 else "another share of the means"
+
+
 def _headed(answer, channels, rate, classes, number):
     rng = np.random.default_rng(number)
     model = answer(channels, rate, classes)
@@ -920,6 +933,7 @@ def _headed(answer, channels, rate, classes, number):
         "scores without a softmax": bool(np.allclose(see(2 * x) - zero, 2 * (used - zero), atol=1e-4)),
         "the same twice in use": bool(np.allclose(see(x), used, atol=1e-6)),
         "dropout in training": not np.allclose(trained[0], trained[1], atol=1e-4),
+        "what is dropped": _dropped(see, channels, rate, classes),
     }
 
 
@@ -936,7 +950,7 @@ q = sheet.question(
     why="The mean over places makes the head independent of the maps' size, and it needs only channels + 1 numbers for each class. Dropout stands before the dense layer, so that the scores do not hang on single maps; in use it does nothing.",
     probe=lambda rng: {
         "channels": int(rng.integers(4, 9)),
-        "rate": float(rng.choice([0.4, 0.5])),
+        "rate": float(rng.choice([0.2, 0.3])),
         "classes": int(rng.integers(2, 6)),
         "number": int(rng.integers(10**6)),
     },
@@ -980,6 +994,21 @@ def _(channels, rate, classes):
 @q.wrong("The dense layer has no biases: each class has one.")
 def _(channels, rate, classes):
     return _head_of(*_MEAN, ("Dropout", rate), ("Linear", channels, classes, False))
+
+
+@q.wrong("The dropout stands after the dense layer: there it drops whole scores. It belongs on the means.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Linear", channels, classes), ("Dropout", rate))
+
+
+@q.wrong("You drop pixels before the mean. Then no mean is ever lost whole.")
+def _(channels, rate, classes):
+    return _head_of(("Dropout", rate), *_MEAN, ("Linear", channels, classes))
+
+
+@q.wrong("Another share is dropped than `rate` says: `rate` is the chance to be dropped, not to stay.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", 1 - rate), ("Linear", channels, classes))
 
 
 @q.wrong("There is one dense layer too many: it has parameters that nobody asked for.")
