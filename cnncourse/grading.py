@@ -195,6 +195,7 @@ from cnncourse import grading
 c = get_config()
 c.ClearSolutions.code_stub = {"python": "...  # your answer here"}  # working code above it goes on working
 c.HTMLExporter.preprocessors = [grading.short_feedback()]
+c.Execute.timeout = 120  # seconds for a cell: a check may train a network
 """
 
 
