@@ -101,10 +101,11 @@ _NOTED = (
 _PRIVATE = ("/etc/", "/root", "/home", "/proc/1/", "/mem", "gradebook", "submitted", "/questions/", "shadow")
 
 # %% ../nbs/api/confined.ipynb #07ce3c75
-def _in_import() -> bool:  # of a library: what that reads and asks is not the answer's doing
+def _of_a_library() -> bool:  # its import, or a warning that looks for its line: not the answer's doing
     frame = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(sys.prefix):
+        imports = frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(sys.prefix)
+        if imports or frame.f_globals.get("__name__") == "linecache":
             return True
         frame = frame.f_back
     return False
@@ -122,7 +123,7 @@ class _Notes:  # by an audit hook, which cannot be taken away again
         sys.addaudithook(self._hear)
 
     def _note(self, text: str):
-        if text not in self.lines and len(self.lines) < 20 and not _in_import():
+        if text not in self.lines and len(self.lines) < 20 and not _of_a_library():
             self.lines.append(text[:200])
 
     def _hear(self, event: str, arguments: tuple):
