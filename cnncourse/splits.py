@@ -294,7 +294,7 @@ def _looks(as_array, pictures, at_once=256):
     parts = [_looks_of(_small(as_array(pictures[start : start + at_once]))) for start in starts]
     return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
-
+# %% ../nbs/api/splits.ipynb #d5bbef09
 def _looks_of(small):
     "The same of pictures that are small already."
     mean = small.mean(axis=(2, 3))
