@@ -95,7 +95,9 @@ def _measured(logits: np.ndarray, y: np.ndarray) -> dict:  # loss in nats, and a
 # %% ../nbs/api/arms.ipynb #8b75e694
 def _regression(x: np.ndarray, label: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
     "Weights (classes, d) and biases of the smallest cross-entropy, with a penalty on the squares of the weights."
-    from scipy.optimize import minimize  # scikit-learn says the same, and its import takes 130 MB
+    from scipy.optimize import (
+        minimize,
+    )  # scikit-learn says the same, but its import takes more memory than the pictures
 
     target = np.eye(label.max() + 1, dtype=x.dtype)[label]
     k, (n, d) = target.shape[1], x.shape
@@ -169,6 +171,9 @@ def _borrowed(task: Contest) -> Network:  # up to the vector before the head
     return _at_size(task.backbone[0], task.x.shape[1:])
 
 # %% ../nbs/api/arms.ipynb #c6e3962b
+_AT_ONCE = 64  # pictures that are computed at once: more take more memory, and no less time
+
+
 def _model(task: Contest, net: Network, weights: dict | None = None):  # of the framework; None: drawn by the seed
     model = (networks.to_keras if task.framework == "keras" else networks.to_torch)(net, seed=task.seed)
     if weights is not None:
@@ -180,7 +185,7 @@ def outputs(
     model,  # of PyTorch or Keras
     x: np.ndarray,  # pictures (n, 3, h, w), uint8
     scale: str = "unit",  # what the model expects, one of `SCALES`
-    batch_size: int = 64,  # pictures computed at once
+    batch_size: int = _AT_ONCE,
 ) -> np.ndarray:  # (n, …)
     "What a model puts out for pictures that are held as bytes."
     batches = range(0, len(x), batch_size)

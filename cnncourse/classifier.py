@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import softmax
 
 from . import __version__, networks, splits
-from .arms import ARMS, Arm, Contest, _floats, train_arm
+from .arms import _AT_ONCE, ARMS, Arm, Contest, _floats, train_arm
 from .augmentation import Augmenter, Brightness, Contrast, Scale, Shift
 from .gathering import Gathered, as_bytes, gather_pictures, read_files
 from .networks import Network
@@ -225,8 +225,8 @@ def _vectors_and_logits(
     last = classifier.net[classifier.net.outputs[0]]
     before, scale = last.inputs[0], _scale_of(classifier.net)
     vectors, logits = [], []
-    for start in range(0, len(x), 64):
-        asked = _floats(x[start : start + 64], scale)
+    for start in range(0, len(x), _AT_ONCE):
+        asked = _floats(x[start : start + _AT_ONCE], scale)
         found = networks.activations(classifier.model, asked, [before, last.name])
         vectors.append(found[before].reshape(len(asked), -1))
         logits.append(found[last.name])

@@ -85,6 +85,10 @@ class Trial:
     def held(self) -> bool:
         return not self.left and not self.files
 
+    def plain(self) -> bool:
+        "No word from deep inside. After a killed `lab` nobody waits for a kernel that is still starting: it may tell its interrupt."
+        return "Traceback" not in self.said or (self.command, self.signal) == ("lab", "KILL")
+
 
 def _call(trial: Trial, course: Path, port: int) -> list[str]:
     options = ["--no-browser", "--port", str(port)] if trial.command == "lab" else []
