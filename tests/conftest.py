@@ -1,5 +1,6 @@
 """What the tests share: the course, its executed notebooks, its site, and the closing lines."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -81,6 +82,8 @@ TORCHVISION = os.environ.get("CNNCOURSE_TORCHVISION")
 needs_torchvision = pytest.mark.skipif(
     TORCHVISION is None, reason="no torchvision here: see the first lines of benchmarks/imports.py"
 )
+PYCOCOTOOLS = importlib.util.find_spec("pycocotools") is not None
+needs_pycocotools = pytest.mark.skipif(not PYCOCOTOOLS, reason="no pycocotools here: `make setup` installs it")
 needs_quarto = pytest.mark.skipif(QUARTO is None, reason="no quarto here: conda env create -f environment.yml")
 
 

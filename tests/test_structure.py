@@ -87,6 +87,10 @@ MAY_IMPORT = {
     "watch_reports": ("pictures", "reports", "thresholds", "watch_tables"),
     "inspection": ("inspectors", "pictures", "reports", "thresholds", "watch_reports", "watch_tables"),
     "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection", "inspectors"),
+    # where things are: boxes, what is responsible for them, and how good a detector is
+    "boxes": ("labels",),
+    "anchors": ("boxes", "labels"),
+    "detection_scores": ("boxes", "labels"),
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
