@@ -91,6 +91,7 @@ MAY_IMPORT = {
     "boxes": ("labels",),
     "anchors": ("boxes", "labels"),
     "detection_scores": ("boxes", "labels"),
+    "annotations": ("boxes", "detection_scores", "labels", "pictures"),
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
