@@ -233,7 +233,7 @@ def _coco_lists(path):
     _check_ids(path, data)
     return (data[name] for name in _WANTED)
 
-
+# %% ../nbs/api/annotations.ipynb #4b75a76c
 def _check_ids(path, data):
     "Raise AnnotationError if two images or two categories have one number."
     for name in ("images", "categories"):
@@ -407,7 +407,7 @@ def _yolo_names(path, names):
                 return check_names([line.strip() for line in text.splitlines() if line.strip()])
     return names if names is None else check_names(names)
 
-
+# %% ../nbs/api/annotations.ipynb #97a7ef2d
 def _yolo_entries(path, problems, names, shelf, missing_is_empty):
     "What the YOLO files of a folder tell."
     names = _yolo_names(path, names)

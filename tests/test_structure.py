@@ -92,6 +92,12 @@ MAY_IMPORT = {
     "anchors": ("boxes", "labels"),
     "detection_scores": ("boxes", "labels"),
     "annotations": ("boxes", "detection_scores", "labels", "pictures"),
+    # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
+    "masks": ("pictures",),
+    "mask_scores": ("labels",),
+    "pixel_losses": ("labels",),
+    "tiling": ("convolution", "labels", "layers", "pictures"),
+    "counting": ("labels",),
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
