@@ -92,6 +92,7 @@ MAY_IMPORT = {
     "anchors": ("boxes", "labels"),
     "detection_scores": ("boxes", "labels"),
     "annotations": ("boxes", "detection_scores", "labels", "pictures"),
+    "detection_losses": ("anchors", "detection_scores", "labels"),
     "scenes": ("boxes", "datasets", "defects", "detection_scores", "pictures"),
     # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
     "masks": ("pictures",),
