@@ -37,7 +37,7 @@ def anchor_targets(
 # %% ../nbs/api/detection_losses.ipynb #64895a40
 @dataclass(frozen=True)
 class DetectionLoss:
-    "The loss of rows (n, anchors * (classes + 1 + 4)) and targets (n, anchors, 5). `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`."
+    "The loss of rows (n, anchors * (classes + 1 + 4)) and targets (n, anchors, 5), or as rows too. `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`."
 
     n_classes: int  # beside "nothing"
     negatives: float = 3.0  # anchors without an object that are asked for each with one, the hardest first
@@ -83,8 +83,9 @@ def _least(costs, empty, n_found, negatives):
 
 def _in_numpy(loss, rows, targets):
     (logits, places), targets = loss.split(as_numpy(rows, "rows").astype(np.float64)), as_numpy(targets, "targets")
-    if targets.shape != (*places.shape[:2], 5):
+    if targets.size != 5 * places.size / 4 or len(targets) != len(rows):
         raise ValueError(f"targets should be {(*places.shape[:2], 5)}, a row for each anchor, not {targets.shape}.")
+    targets = targets.reshape(*places.shape[:2], 5)
     kind, found = targets[..., 0].astype(np.int64), targets[..., 0] > 0
     one_hot = np.eye(logits.shape[-1])[np.maximum(kind, 0)]
     log_p = logits - logits.max(-1, keepdims=True)
@@ -104,6 +105,7 @@ def _in_torch(loss, outputs, targets):
     from torch.nn import functional as F
 
     logits, places = loss.split(outputs)
+    targets = targets.reshape(*places.shape[:2], 5)
     kind = targets[..., 0].long()
     found, empty = kind > 0, kind == 0
     costs = F.cross_entropy(logits.movedim(-1, 1), kind.clamp(min=0), reduction="none")
@@ -119,10 +121,10 @@ def _in_torch(loss, outputs, targets):
 def _in_keras(loss, targets, outputs):
     from keras import ops
 
-    wide, n_anchors = loss.n_classes + 1, targets.shape[1]
+    wide, n_anchors = loss.n_classes + 1, outputs.shape[1] // (loss.n_classes + 5)
     logits = ops.reshape(outputs[:, : n_anchors * wide], (-1, n_anchors, wide))
     places = ops.reshape(outputs[:, n_anchors * wide :], (-1, n_anchors, 4))
-    targets = ops.cast(targets, outputs.dtype)
+    targets = ops.reshape(ops.cast(targets, outputs.dtype), (-1, n_anchors, 5))
     kind = targets[..., 0]
     found, empty = ops.cast(kind > 0, outputs.dtype), kind == 0
     one_hot = ops.cast(ops.one_hot(ops.cast(ops.maximum(kind, 0), "int32"), wide), outputs.dtype)

@@ -93,6 +93,10 @@ MAY_IMPORT = {
     "detection_scores": ("boxes", "labels"),
     "annotations": ("boxes", "detection_scores", "labels", "pictures"),
     "detection_losses": ("anchors", "detection_scores", "labels"),
+    "detectors": (
+        *("anchors", "boxes", "detection_losses", "detection_scores", "labels", "layers"),
+        *("networks", "pictures", "training", "weights"),
+    ),
     "scenes": ("boxes", "datasets", "defects", "detection_scores", "pictures"),
     # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
     "masks": ("pictures",),
