@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import needs_pycocotools
 
-from cnncourse.detection_scores import Detections, Objects, average_precision, coco_scores, ranking
+from cnncourse.detection_scores import MISTAKES, Detections, Objects, average_precision, coco_scores, mistakes, ranking
 
 N_CLASSES = 3
 
@@ -186,3 +186,29 @@ def test_random_sets_hold_what_they_are_to_test():
     assert any(not len(one.labels) for one in objects) and any(one.crowd.any() for one in objects)
     assert sum(len(np.unique(s)) < len(s) for s in scores) > 200  # ties
     assert any(not sum(len(one.labels) for one in there) for _, there in sets)  # no object at all
+
+
+def test_every_detection_is_a_hit_or_a_mistake_of_its_kind():
+    kinds = set()
+    for seed in range(150):
+        found, there = random_set(seed)
+        there = [one._replace(crowd=np.zeros(len(one.labels), bool)) for one in there]
+        wrong = mistakes(found, there, N_CLASSES)
+        hits = sum(ranking(found, there, N_CLASSES, label).hits.sum() for label in range(N_CLASSES))
+        assert hits + sum(one.detection is not None for one in wrong) == sum(len(one.labels) for one in found)
+        for kind, picture, detection, thing, share in wrong:
+            kinds.add(kind)
+            boxes, objects = found[picture].boxes, there[picture].boxes
+            if kind == "missed":
+                assert all(overlap(box, objects[thing].tolist()) < 0.1 for box in boxes.tolist())
+                continue
+            most = max((overlap(boxes[detection].tolist(), box) for box in objects.tolist()), default=0)
+            assert np.isclose(share, most)
+            if kind == "nothing there":
+                assert most < 0.1 and thing is None
+                continue
+            assert np.isclose(most, overlap(boxes[detection].tolist(), objects[thing].tolist()))
+            same = there[picture].labels[thing] == found[picture].labels[detection]
+            assert (kind in ("doubled", "wrong place")) == same
+            assert (kind in ("doubled", "wrong name")) == (most >= 0.5)
+    assert kinds == set(MISTAKES)
