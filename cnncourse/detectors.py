@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['ANCHOR_SHAPES', 'single_shot', 'network_anchors', 'joined', 'shuffle_colours', 'Detector', 'fit_detector', 'detect']
 
-# %% ../nbs/api/detectors.ipynb #4cd2c106
-import json
+# %% ../nbs/api/detectors.ipynb #4a3935a4
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,9 @@ from .detection_losses import DetectionLoss, anchor_targets
 from .detection_scores import Detections, Objects
 from .labels import check_names, class_labels
 from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, receptive_fields
+from .net_files import NetFile, probe, read_net, write_net
 from .pictures import check_boxes, read_picture, shown
-from .weights import Carrier, read_about, read_weights, save_arrays
+from .weights import Carrier
 
 # %% ../nbs/api/detectors.ipynb #ca338a3f
 ANCHOR_SHAPES = (((16, 16), (26, 26), (40, 40)),)  # of the anchors, width and height in pixels, for each map
@@ -273,46 +273,23 @@ def detect(
                 found[i] = _found(detector, logits, moved, anchors, size, threshold, iou_threshold, most)
     return found[0] if single else found
 
-# %% ../nbs/api/detectors.ipynb #c0918ff1
-_KIND, _FORMAT = "detector", "1"
-
-
-def _probe(net):  # two pictures that anybody can make again
-    shape = (2, *net.input_shape)
-    return (np.arange(np.prod(shape)).reshape(shape) * 37 % 251).astype(np.uint8)
+# %% ../nbs/api/detectors.ipynb #0fb47237
+_KIND = "detector"
 
 
 def _save(detector, path):
-    path = Path(path).expanduser()
-    if path.is_dir():
-        raise ValueError(f"{shown(path)} is a folder: name a file, such as shapes.cnn")
     detector.weights = networks.get_weights(detector.model)  # also what was trained since
-    arrays = {f"weights.{name}": np.ascontiguousarray(array) for name, array in detector.weights.items()}
-    arrays["answers"] = _rows(detector, _probe(detector.net))
     held = {"classes": detector.classes, "shapes": detector.shapes}
-    save_arrays(arrays, path, kind=_KIND, format=_FORMAT, net=networks.to_json(detector.net), held=json.dumps(held))
-    return path
+    answers = _rows(detector, probe(detector.net))
+    return write_net(path, _KIND, NetFile(detector.net, detector.weights, held, answers))
 
-# %% ../nbs/api/detectors.ipynb #be3d40b0
+
 def _load(cls, path, framework):
-    path = Path(path).expanduser()
     if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}")
-    if not path.is_file():
-        raise ValueError(f"there is no file {shown(path)}")
-    about, arrays = read_about(path), read_weights(path)
-    if about.get("kind") != _KIND or about.get("format") != _FORMAT:
-        raise ValueError(
-            f"{shown(path)} holds no detector of format {_FORMAT}, but {about.get('kind', 'weights alone')!r}"
-        )
-    try:
-        held, net = json.loads(about["held"]), networks.from_json(about["net"])
-        shapes = tuple(tuple(map(tuple, one)) for one in held["shapes"])
-        weights = {name.removeprefix("weights."): a for name, a in arrays.items() if name.startswith("weights.")}
-        made, answers = cls(net, weights, tuple(held["classes"]), shapes, framework), arrays["answers"]
-        off = float(np.abs(_rows(made, _probe(net)) - answers).max())
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{shown(path)} is damaged: its parts do not belong together ({error})") from None
-    if off > 1e-3 * max(1.0, float(np.abs(answers).max())):
-        raise ValueError(f"{shown(path)} answers otherwise here than where it was saved (by {off:.2g})")
-    return made
+        raise ValueError(f"framework should be torch or keras, not {framework!r}.")
+
+    def made(found):
+        shapes = tuple(tuple(map(tuple, one)) for one in found.held["shapes"])
+        return cls(found.net, found.weights, tuple(found.held["classes"]), shapes, framework)
+
+    return made(read_net(path, _KIND, lambda found: _rows(made(found), probe(found.net))))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import needs_pycocotools
 
-from cnncourse.detection_scores import MISTAKES, Detections, Objects, average_precision, coco_scores, mistakes, ranking
+from cnncourse.detection_scores import FAILURES, Detections, Objects, average_precision, coco_scores, failures, ranking
 
 N_CLASSES = 3
 
@@ -188,12 +188,12 @@ def test_random_sets_hold_what_they_are_to_test():
     assert any(not sum(len(one.labels) for one in there) for _, there in sets)  # no object at all
 
 
-def test_every_detection_is_a_hit_or_a_mistake_of_its_kind():
+def test_every_detection_is_a_hit_or_a_failure_of_its_kind():
     kinds = set()
     for seed in range(150):
         found, there = random_set(seed)
         there = [one._replace(crowd=np.zeros(len(one.labels), bool)) for one in there]
-        wrong = mistakes(found, there, N_CLASSES)
+        wrong = failures(found, there, N_CLASSES)
         hits = sum(ranking(found, there, N_CLASSES, label).hits.sum() for label in range(N_CLASSES))
         assert hits + sum(one.detection is not None for one in wrong) == sum(len(one.labels) for one in found)
         for kind, picture, detection, thing, share in wrong:
@@ -211,4 +211,4 @@ def test_every_detection_is_a_hit_or_a_mistake_of_its_kind():
             same = there[picture].labels[thing] == found[picture].labels[detection]
             assert (kind in ("doubled", "wrong place")) == same
             assert (kind in ("doubled", "wrong name")) == (most >= 0.5)
-    assert kinds == set(MISTAKES)
+    assert kinds == set(FAILURES)

@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "torch_models": ("convolution", "layers", "weights"),
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
+    "net_files": ("layers", "pictures", "weights"),
     "blocks": ("layers",),
     "architectures": ("blocks", "networks"),
     "freezing": ("labels", "networks", "training"),
@@ -95,7 +96,7 @@ MAY_IMPORT = {
     "detection_losses": ("anchors", "detection_scores", "labels"),
     "detectors": (
         *("anchors", "boxes", "detection_losses", "detection_scores", "labels", "layers"),
-        *("networks", "pictures", "training", "weights"),
+        *("net_files", "networks", "pictures", "training", "weights"),
     ),
     "scenes": ("boxes", "datasets", "defects", "detection_scores", "pictures"),
     # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
@@ -104,6 +105,10 @@ MAY_IMPORT = {
     "pixel_losses": ("labels",),
     "tiling": ("convolution", "labels", "layers", "pictures"),
     "counting": ("labels",),
+    "segmenters": (
+        *("labels", "layers", "net_files", "networks", "pictures"),
+        *("pixel_losses", "tiling", "training", "weights"),
+    ),
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
