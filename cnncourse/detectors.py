@@ -18,7 +18,7 @@ from .boxes import nms
 from .detection_losses import DetectionLoss, anchor_targets
 from .detection_scores import Detections, Objects
 from .labels import check_names, class_labels
-from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, receptive_fields
+from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, at_size, receptive_fields
 from .net_files import NetFile, probe, read_net, write_net
 from .pictures import check_boxes, read_picture, shown
 from .weights import Carrier
@@ -135,22 +135,15 @@ class Detector(Carrier):
         high, wide = self.net.input_shape[1:]
         return f"Detector of {', '.join(map(shown, self.classes))}: learnt from pictures {high}x{wide}"
 
-# %% ../nbs/api/detectors.ipynb #c14dadad
+# %% ../nbs/api/detectors.ipynb #6a843577
 _MOST_MODELS = 4  # of sizes that are held at once
-
-
-def _sized(net, size):
-    "The same network for pictures of another size."
-    return (
-        net if net.input_shape[1:] == size else Network(net.name, (net.input_shape[0], *size), net.nodes, net.outputs)
-    )
 
 
 def _model_for(detector, size):
     "The network for pictures of a size, its outputs in one row."
     if size not in detector._models:
         make = networks.to_keras if detector.framework == "keras" else networks.to_torch
-        model = make(joined(_sized(detector.net, size)))
+        model = make(joined(at_size(detector.net, size)))
         networks.set_weights(model, detector.weights)
         while len(detector._models) >= _MOST_MODELS:
             detector._models.pop(next(iter(detector._models)))
@@ -265,7 +258,7 @@ def detect(
     loss, found = DetectionLoss(len(detector.classes)), [None] * len(pictures)
     for size in dict.fromkeys(x.shape[1:] for x in pictures):
         places = [i for i, x in enumerate(pictures) if x.shape[1:] == size]
-        anchors = network_anchors(_sized(detector.net, size), detector.shapes)
+        anchors = network_anchors(at_size(detector.net, size), detector.shapes)
         for start in range(0, len(places), 64):
             some = places[start : start + 64]
             answers = zip(*loss.split(_rows(detector, np.stack([pictures[i] for i in some]))), strict=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import networks, training
 from .labels import check_names, class_labels
-from .layers import Network
+from .layers import Network, at_size
 from .net_files import NetFile, probe, read_net, write_net
 from .pictures import check_unit, read_picture, shown
 from .pixel_losses import PixelLoss
@@ -67,9 +67,8 @@ _MOST_MODELS = 4  # of sizes that are held at once
 def _model_for(segmenter, size):
     "The network for pictures of a size."
     if size not in segmenter._models:
-        net = segmenter.net
         make = networks.to_keras if segmenter.framework == "keras" else networks.to_torch
-        model = make(Network(net.name, (net.input_shape[0], *size), net.nodes, net.outputs))
+        model = make(at_size(segmenter.net, size))
         networks.set_weights(model, segmenter.weights)
         while len(segmenter._models) >= _MOST_MODELS:
             segmenter._models.pop(next(iter(segmenter._models)))

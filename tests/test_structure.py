@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "torch_models": ("convolution", "layers", "weights"),
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
+    "convolutional": ("convolution", "layers"),
     "net_files": ("layers", "pictures", "weights"),
     "blocks": ("layers",),
     "architectures": ("blocks", "networks"),
