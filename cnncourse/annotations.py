@@ -19,7 +19,15 @@ import numpy as np
 from .boxes import BOX_FORMS, convert_boxes
 from .detection_scores import Objects
 from .labels import check_names
-from .pictures import PictureError, check_boxes, list_pictures, picture_shape, read_picture, shown
+from cnncourse.pictures import (
+    PictureError,
+    boxes_to_size,
+    check_boxes,
+    list_pictures,
+    picture_shape,
+    read_picture,
+    shown,
+)
 
 # %% ../nbs/api/annotations.ipynb #533a6536
 class AnnotationError(ValueError):
@@ -51,11 +59,27 @@ class Annotations:
         "One picture."
         return read_picture(self.pictures[i], **options)
 
+    def arrays(
+        self, size, how="pad", *, min_visible=0.3
+    ) -> tuple[np.ndarray, tuple[Objects, ...]]:  # (n, 3, h, w), uint8
+        "All pictures at one size, as `to_size` has it, with their objects; those of which less is left are dropped."
+        pictures = [self.picture(i, size=size, how=how, gray=False) for i in range(len(self))]
+        moved = [_at_size(*one, size, how, min_visible) for one in zip(self.objects, self.sizes.tolist(), strict=True)]
+        return np.stack(pictures), tuple(moved)
+
     def __repr__(self):
         held = ", ".join(f"{name} {count}" for name, count in self.counts().items())
         return f"Annotations: {len(self)} pictures; {held}; {len(self.broken)} broken"
 
-# %% ../nbs/api/annotations.ipynb #0b1f8198
+# %% ../nbs/api/annotations.ipynb #a0c4aedc
+def _at_size(one, shape, size, how, min_visible):
+    "The objects of a picture that is brought to a size; areas change as those of the boxes do."
+    boxes, left = boxes_to_size(one.boxes, tuple(shape), size, how)
+    kept = (left >= min_visible) & (left > 0)
+    old, new = (np.prod(some[:, 2:] - some[:, :2], axis=1) for some in (one.boxes, boxes))
+    return Objects(boxes[kept], one.labels[kept], one.crowd[kept], (one.areas * new / old)[kept])
+
+
 class _Told(NamedTuple):
     "What a file tells of one picture, before any of it is believed."
 

@@ -242,6 +242,19 @@ def test_a_place_that_is_no_annotation_is_named(tmp_path, photos, make, options,
         read_annotations(make(tmp_path), photos, **options)
 
 
+def test_all_pictures_come_at_one_size_with_their_boxes(tmp_path, photos):
+    found = truth()
+    read = read_annotations(written(tmp_path, "coco", found), photos)
+    for how, least in (("pad", 0.3), ("stretch", 0.3), ("crop", 0.9)):
+        x, objects = read.arrays((40, 60), how, min_visible=least)
+        assert x.shape == (4, 3, 40, 60) and x.dtype == np.uint8
+        for one, before in zip(objects, read.objects, strict=True):
+            assert (one.boxes >= 0).all() and (one.boxes <= [60, 40, 60, 40]).all()
+            assert len(one.labels) == len(one.boxes) == len(one.crowd) == len(one.areas) <= len(before.labels)
+            assert len(one.labels) == len(before.labels) or how == "crop"
+            assert np.allclose(one.areas, np.prod(one.boxes[:, 2:] - one.boxes[:, :2], axis=1))
+
+
 def test_two_pictures_of_one_name_and_a_file_without_picture_are_named(tmp_path, photos):
     folder = written(tmp_path, "yolo", truth())
     write(folder / "ghost.txt", "0 0.5 0.5 0.1 0.1")
