@@ -33,7 +33,7 @@ from cnncourse.pictures import (
 class AnnotationError(ValueError):
     "Annotations that cannot be used as they are: what, where, and what to do."
 
-
+# %% ../nbs/api/annotations.ipynb #b81a5dac
 @dataclass(frozen=True, repr=False, eq=False)
 class Annotations:
     "Pictures, and what is there in each."

@@ -34,10 +34,13 @@ def anchor_targets(
         target[owned, 1:] = encode_boxes(np.asarray(one.boxes)[owner[owned]], anchors[owned], spread)
     return targets
 
-# %% ../nbs/api/detection_losses.ipynb #64895a40
+# %% ../nbs/api/detection_losses.ipynb #352c88ce
 @dataclass(frozen=True)
 class DetectionLoss:
-    "The loss of rows (n, anchors * (classes + 1 + 4)) and targets (n, anchors, 5), or as rows too. `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`."
+    """The loss of rows (n, anchors * (classes + 1 + 4)) and targets (n, anchors, 5), or as rows too.
+
+    `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`.
+    """
 
     n_classes: int  # beside "nothing"
     negatives: float = 3.0  # anchors without an object that are asked for each with one, the hardest first

@@ -32,10 +32,13 @@ def _check_weights(weights):
         raise ValueError(f"weights should be a number from 0 for each class, not all of them 0, not {weights!r}.")
     return tuple(map(float, row))
 
-# %% ../nbs/api/pixel_losses.ipynb #df1c38ef
+# %% ../nbs/api/pixel_losses.ipynb #f9e1e43c
 @dataclass(frozen=True)
 class PixelLoss:
-    "A loss of logits (n, classes, …) and labels (n, …). `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`."
+    """A loss of logits (n, classes, …) and labels (n, …).
+
+    `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`.
+    """
 
     kind: str = "cross_entropy"  # one of `LOSSES`
     weights: Sequence[float] | None = None  # of the classes; None: all alike
