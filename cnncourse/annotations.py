@@ -186,7 +186,19 @@ def _believed(told, shelf, form, free):
     objects = Objects(boxes, np.array(told.labels, np.int64), crowd, areas)
     return (path, size, objects), ""
 
-# %% ../nbs/api/annotations.ipynb #1505a2eb
+# %% ../nbs/api/annotations.ipynb #0d4ff0db
+def _check_areas(entries, path):
+    "Raise AnnotationError if all areas that are told are those of corners, and none that of x, y, width, height."
+    told = [pair for one in entries if one.areas for pair in zip(one.boxes, one.areas, strict=True) if pair[1]]
+    if not told:
+        return
+    boxes, areas = (np.array(column, float) for column in zip(*told, strict=True))
+    as_sizes, as_corners = np.prod(boxes[:, 2:], axis=1), np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    near = [np.isclose(areas, one, rtol=0.01, atol=1) for one in (as_sizes, as_corners)]
+    if near[1].all() and not near[0].any():
+        raise AnnotationError(f"{shown(path)}: the areas are those of boxes as x1, y1, x2, y2: give form='xyxy'.")
+
+
 def _gathered(entries, shelf, classes, form, free, problems):
     "All entries that are believed."
     rows = [row for told in entries for row in told.boxes]
@@ -194,6 +206,8 @@ def _gathered(entries, shelf, classes, form, free, problems):
         raise AnnotationError(
             f"{shown(problems.path)}: no number is above 1, so these are fractions, not pixels: give form={form + 'n'!r}."
         )
+    if form == "xywh":
+        _check_areas(entries, problems.path)
     kept = []
     for told in entries:
         found, why = _believed(told, shelf, form, free)

@@ -153,6 +153,19 @@ def test_what_is_wrong_in_a_coco_file_is_named(tmp_path, photos, case):
         read_annotations(path, photos)
 
 
+def test_corners_that_would_fit_as_sizes_are_told_by_their_areas(tmp_path, photos):
+    data = coco({"a.png": (np.array([[5, 5, 30, 25], [10, 2, 50, 40]]), np.array([0, 1]))})
+    for row in data["annotations"]:
+        x, y, w, h = row["bbox"]
+        row.update(bbox=[x, y, x + w, y + h], area=w * h)
+    path = write(tmp_path / "coco.json", json.dumps(data))
+    with pytest.raises(AnnotationError, match="the areas are those of boxes as x1, y1, x2, y2: give form='xyxy'"):
+        read_annotations(path, photos)
+    assert read_annotations(path, photos, form="xyxy").objects[0].boxes.tolist() == [[5, 5, 30, 25], [10, 2, 50, 40]]
+    data["annotations"][0]["area"] = 300  # of an outline
+    read_annotations(write(path, json.dumps(data)), photos)
+
+
 LINES = {
     "pixels": ("0 30 40 20 20", "line 1 has|are these pixels"),
     "text": ("cat 0.5 0.5 0.1 0.1", "line 1 is not made of numbers"),
