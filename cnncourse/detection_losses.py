@@ -34,13 +34,10 @@ def anchor_targets(
         target[owned, 1:] = encode_boxes(np.asarray(one.boxes)[owner[owned]], anchors[owned], spread)
     return targets
 
-# %% ../nbs/api/detection_losses.ipynb #352c88ce
+# %% ../nbs/api/detection_losses.ipynb #64895a40
 @dataclass(frozen=True)
 class DetectionLoss:
-    """The loss of rows (n, anchors * (classes + 1 + 4)) and targets (n, anchors, 5), or as rows too.
-
-    `numpy` gives it with its gradient; `torch` and `keras` are for `fit` and `fit_keras`.
-    """
+    "The loss of rows (n, anchors * (classes + 1 + 4)), and targets (n, anchors, 5) or in rows as well."
 
     n_classes: int  # beside "nothing"
     negatives: float = 3.0  # anchors without an object that are asked for each with one, the hardest first
@@ -66,15 +63,15 @@ class DetectionLoss:
         return rows[:, :cut].reshape(-1, n_anchors, self.n_classes + 1), rows[:, cut:].reshape(-1, n_anchors, 4)
 
     def numpy(self, rows, targets) -> tuple[float, np.ndarray]:  # the loss, and its gradient, of the shape of rows
-        "In NumPy."
+        "In NumPy, with its gradient."
         return _in_numpy(self, rows, targets)
 
     def torch(self, outputs, targets):
-        "In PyTorch."
+        "In PyTorch, for `training.fit`."
         return _in_torch(self, outputs, targets)
 
     def keras(self, targets, outputs):
-        "In Keras."
+        "In Keras, for `training.fit_keras`."
         return _in_keras(self, targets, outputs)
 
 # %% ../nbs/api/detection_losses.ipynb #021df3b9

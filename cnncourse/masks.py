@@ -99,7 +99,8 @@ def read_classes(
     file,  # its path, an open binary file, or a Pillow image
     n_classes: int | None = None,  # how many there are; None: as many as there are colours
     *,
-    colours: Sequence[tuple[int, int, int]] | None = None,  # red, green, blue of label 0, 1, …; None: numbers
+    colours: Sequence[tuple[int, int, int]]
+    | None = None,  # red, green, blue of label 0, 1, …; None: the mask holds numbers
     values: Sequence[int] | None = None,  # the number that stands for label 0, 1, …; None: 0, 1, …
     ignore: int | None = None,  # a number that stands for "not known", and stays as it is
     shape: tuple[int, int] | None = None,  # (height, width) of the picture; None: not known
@@ -109,8 +110,11 @@ def read_classes(
     n_classes = n_classes if table is None or n_classes is not None else len(table)
     if not isinstance(n_classes, (int, np.integer)) or n_classes < 1:
         raise ValueError(f"n_classes should be a whole number from 1, not {n_classes!r}.")
-    if table is not None and (len(table) != n_classes or values is not None):
-        raise ValueError(f"expected a colour for each of {n_classes} classes, and no values beside them.")
+    if table is not None and (len(table) != n_classes or values is not None or ignore is not None):
+        raise ValueError(
+            f"expected a colour for each of {n_classes} classes, and no numbers beside them: the colour of what is not "
+            "known comes last, and its label is the number that a loss ignores."
+        )
     numbers = _number_table(values, n_classes)
     with _reasons(file, "cannot be read as a mask of classes"), _opened(file) as (image, _):
         found = _upright(_values(image, table is not None), _turn_of(image))
