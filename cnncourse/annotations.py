@@ -100,7 +100,7 @@ class _Problems:
         self.path, self.skip, self.found = path, skip, []
 
     def add(self, where, why):
-        self.found.append((shown(where), why))
+        self.found.append((shown(where), shown(why)))  # one line, whatever the file holds
 
     def settle(self, n_left):
         "Raise AnnotationError if something is wrong and may not be left out, or if nothing is left."
@@ -219,12 +219,14 @@ def _gathered(entries, shelf, classes, form, free, problems):
     pictures, sizes, objects, outlines = zip(*kept, strict=True)
     return Annotations(pictures, np.array(sizes), objects, classes, outlines, tuple(problems.found))
 
-# %% ../nbs/api/annotations.ipynb #16ce4d74
-def _four(values):
-    "Four finite numbers, or None."
-    right = isinstance(values, (list, tuple)) and len(values) == 4
-    numbers = right and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    return list(map(float, values)) if numbers and np.isfinite(values).all() else None
+# %% ../nbs/api/annotations.ipynb #538e519a
+def _is_number(value):
+    "Whether a value of JSON is a number that a picture can have."
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e18  # NaN is not
+
+
+def _is_box(values):
+    return isinstance(values, list) and len(values) == 4 and all(map(_is_number, values))
 
 
 def _text(path):
@@ -277,7 +279,7 @@ def _check_ids(path, data):
     for name in ("images", "categories"):
         twice = [n for n, count in Counter(str(row["id"]) for row in data[name]).items() if count > 1]
         if twice:
-            raise AnnotationError(f"{shown(path)}: two {name} have the id {twice[0]}.")
+            raise AnnotationError(f"{shown(path)}: two {name} have the id {shown(twice[0])}.")
 
 # %% ../nbs/api/annotations.ipynb #f59f8777
 def _coco_why(row, images, labels):
@@ -286,10 +288,10 @@ def _coco_why(row, images, labels):
         return f"there is no image with the id {row['image_id']!r}"
     if row["category_id"] not in labels:
         return f"there is no category with the id {row['category_id']!r}"
-    box, area = _four(row["bbox"]), row.get("area")
-    if box is None:
+    area = row.get("area")
+    if not _is_box(row["bbox"]):
         return f"its bbox should be four numbers, not {row['bbox']!r}"
-    if area is not None and (not isinstance(area, (int, float)) or not 0 <= area < np.inf):
+    if area is not None and not (_is_number(area) and area >= 0):
         return f"its area should be a number from 0, not {area!r}"
     return ""
 
