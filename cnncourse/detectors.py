@@ -20,8 +20,8 @@ from .detection_losses import DetectionLoss, anchor_targets
 from .detection_scores import Detections, Objects
 from .labels import check_names, class_labels
 from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, at_size, receptive_fields
-from .net_files import NetFile, probe, read_net, write_net
-from .pictures import check_boxes, read_picture, shown
+from .pictures import check_boxes, shown
+from .trained_nets import NetFile, as_pictures, model_for, probe, read_net, write_net
 from .weights import Carrier
 
 # %% ../nbs/api/detectors.ipynb #ca338a3f
@@ -139,7 +139,7 @@ class Detector(Carrier):
     @property
     def model(self):
         "The network for pictures of the size that it learnt from."
-        return _model_for(self, self.net.input_shape[1:])
+        return model_for(self, self.net.input_shape[1:], joined)
 
     def predict(self, what, **options) -> "Detections | list[Detections]":  # as for `detect`
         "What it finds in a picture, or in several."
@@ -157,21 +157,6 @@ class Detector(Carrier):
     def __repr__(self):
         high, wide = self.net.input_shape[1:]
         return f"Detector of {', '.join(map(shown, self.classes))}: learnt from pictures {high}x{wide}"
-
-# %% ../nbs/api/detectors.ipynb #6a843577
-_MOST_MODELS = 4  # of sizes that are held at once
-
-
-def _model_for(detector, size):
-    "The network for pictures of a size, its outputs in one row."
-    if size not in detector._models:
-        make = networks.to_keras if detector.framework == "keras" else networks.to_torch
-        model = make(joined(at_size(detector.net, size)))
-        networks.set_weights(model, detector.weights)
-        while len(detector._models) >= _MOST_MODELS:
-            detector._models.pop(next(iter(detector._models)))
-        detector._models[size] = model
-    return detector._models[size]
 
 # %% ../nbs/api/detectors.ipynb #c3a73f78
 def _inside(one, i, size):
@@ -235,18 +220,7 @@ def fit_detector(
     detector.weights = networks.get_weights(detector.model)
     return detector
 
-# %% ../nbs/api/detectors.ipynb #c2d695c4
-def _pictures(what):
-    "Pictures (3, h, w) of uint8, and whether it is one."
-    single = isinstance(what, (str, Path)) or hasattr(what, "convert") or (hasattr(what, "ndim") and what.ndim == 3)
-    found = [what] if single else list(what)
-    pictures = [x if hasattr(x, "ndim") else read_picture(x, gray=False) for x in found]
-    for i, x in enumerate(pictures):
-        if x.ndim != 3 or x.dtype != np.uint8 or len(x) not in (1, 3) or not x.size:
-            raise ValueError(f"picture {i} should be uint8 (3, h, w), or a file, not {x.dtype} of shape {x.shape}.")
-    return [np.broadcast_to(x, (3, *x.shape[1:])) for x in pictures], single
-
-
+# %% ../nbs/api/detectors.ipynb #4f360f58
 def _found(detector, logits, places, anchors, size, threshold, iou_threshold, most):
     "Detections from the answers for one picture."
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -263,7 +237,7 @@ def _found(detector, logits, places, anchors, size, threshold, iou_threshold, mo
 # %% ../nbs/api/detectors.ipynb #52715e88
 def _rows(detector, batch):
     "The network's rows for pictures (n, 3, h, w) of one size."
-    return training.predict(_model_for(detector, batch.shape[2:]), np.float32(batch) / 255)
+    return training.predict(model_for(detector, batch.shape[2:], joined), np.float32(batch) / 255)
 
 
 def detect(
@@ -277,7 +251,10 @@ def detect(
     "What a detector finds, in pictures of any size."
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold should be a probability from 0 to below 1, not {threshold!r}.")
-    pictures, single = _pictures(what)
+    pictures, single = as_pictures(what, 3)
+    for i, x in enumerate(pictures):
+        if x.dtype != np.uint8:
+            raise ValueError(f"picture {i} should be uint8, from 0 to 255, not {x.dtype}.")
     loss, found = DetectionLoss(len(detector.classes)), [None] * len(pictures)
     for size in dict.fromkeys(x.shape[1:] for x in pictures):
         places = [i for i, x in enumerate(pictures) if x.shape[1:] == size]

@@ -14,11 +14,11 @@ import numpy as np
 
 from . import networks, training
 from .labels import check_names, class_labels
-from .layers import Network, at_size
-from .net_files import NetFile, probe, read_net, write_net
-from .pictures import check_unit, read_picture, shown
+from .layers import Network
+from .pictures import check_unit, shown
 from .pixel_losses import PixelLoss
 from .tiling import predict_tiled, reach
+from .trained_nets import NetFile, as_pictures, model_for, probe, read_net, write_net
 from .weights import Carrier
 
 # %% ../nbs/api/segmenters.ipynb #63b217f7
@@ -41,7 +41,7 @@ class Segmenter(Carrier):
     @property
     def model(self):
         "The network for pictures of the size that it learnt from."
-        return _model_for(self, self.net.input_shape[1:])
+        return model_for(self, self.net.input_shape[1:])
 
     def predict(self, what, **options) -> "np.ndarray | list[np.ndarray]":  # as for `segment`
         "The label of each pixel of a picture, or of several."
@@ -60,22 +60,7 @@ class Segmenter(Carrier):
         high, wide = self.net.input_shape[1:]
         return f"Segmenter of {', '.join(map(shown, self.classes))}: learnt from pictures {high}x{wide}"
 
-# %% ../nbs/api/segmenters.ipynb #c7d9a375
-_MOST_MODELS = 4  # of sizes that are held at once
-
-
-def _model_for(segmenter, size):
-    "The network for pictures of a size."
-    if size not in segmenter._models:
-        make = networks.to_keras if segmenter.framework == "keras" else networks.to_torch
-        model = make(at_size(segmenter.net, size))
-        networks.set_weights(model, segmenter.weights)
-        while len(segmenter._models) >= _MOST_MODELS:
-            segmenter._models.pop(next(iter(segmenter._models)))
-        segmenter._models[size] = model
-    return segmenter._models[size]
-
-
+# %% ../nbs/api/segmenters.ipynb #0a03ece7
 def _floats(x):
     "Pictures as the network wants them: float32 from 0 to 1."
     x = check_unit(x, "x")
@@ -123,18 +108,7 @@ def fit_segmenter(
     segmenter.weights = networks.get_weights(segmenter.model)
     return segmenter
 
-# %% ../nbs/api/segmenters.ipynb #3f9b7f04
-def _pictures(what, channels):
-    "Pictures (c, h, w), and whether it is one."
-    single = isinstance(what, (str, Path)) or hasattr(what, "convert") or (hasattr(what, "ndim") and what.ndim == 3)
-    gray = channels == 1
-    pictures = [x if hasattr(x, "ndim") else read_picture(x, gray=gray) for x in ([what] if single else what)]
-    for i, x in enumerate(pictures):
-        if x.ndim != 3 or len(x) not in (1, channels) or not x.size:
-            raise ValueError(f"picture {i} should be ({channels}, h, w), or a file, not of shape {x.shape}.")
-    return [np.broadcast_to(_floats(x), (channels, *x.shape[1:])) for x in pictures], single
-
-
+# %% ../nbs/api/segmenters.ipynb #e6c635cb
 def _maps(segmenter, x, tile, halo, step):
     "The maps (classes, h, w) for one picture."
     high, wide = x.shape[1:]
@@ -142,7 +116,7 @@ def _maps(segmenter, x, tile, halo, step):
     x = np.pad(x, ((0, 0), (0, more[0]), (0, more[1])), mode="edge")
 
     def answer(part):
-        return training.predict(_model_for(segmenter, part.shape[2:]), np.ascontiguousarray(part))
+        return training.predict(model_for(segmenter, part.shape[2:]), np.ascontiguousarray(part))
 
     side = max(-(-tile // step) * step, -(-(2 * halo + step) // step) * step)
     return predict_tiled(answer, x, side, halo, step)[:, :high, :wide]
@@ -158,9 +132,9 @@ def segment(
     "The label of each pixel, in pictures of any size."
     if not isinstance(tile, (int, np.integer)) or tile < 1:
         raise ValueError(f"tile should be a whole number of pixels from 1, not {tile!r}.")
-    pictures, single = _pictures(what, segmenter.net.input_shape[0])
+    pictures, single = as_pictures(what, segmenter.net.input_shape[0])
     halo, step = reach(segmenter.net)
-    found = [_maps(segmenter, x, int(tile), halo, step) for x in pictures]
+    found = [_maps(segmenter, _floats(x), int(tile), halo, step) for x in pictures]
     found = found if maps else [one.argmax(axis=0) for one in found]
     return found[0] if single else found
 

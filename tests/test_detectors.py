@@ -163,7 +163,10 @@ def test_files_and_pictures_that_are_none_are_named(drawn, tmp_path):
             Detector.load(path)
     with pytest.raises(ValueError, match="framework should be torch or keras"):
         Detector.load(file, framework="jax")
-    for what, said in ((drawn.x[0] / 255, "should be uint8"), (np.zeros((3, 0, 5), np.uint8), "should be uint8")):
+    for what, said in (
+        (drawn.x[0] / 255, "should be uint8"),
+        (np.zeros((3, 0, 5), np.uint8), r"should be \(3, h, w\)"),
+    ):
         with pytest.raises(ValueError, match=said):
             detect(small, what)
     for threshold in (-1, 1, float("nan")):

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "keras_models": ("convolution", "layers", "weights"),
     "networks": ("convolution", "layers", "weights", "torch_models", "keras_models"),
     "convolutional": ("convolution", "layers"),
-    "net_files": ("layers", "pictures", "weights"),
+    "trained_nets": ("layers", "networks", "pictures", "weights"),
     "blocks": ("layers",),
     "architectures": ("blocks", "networks"),
     "freezing": ("labels", "networks", "training"),
@@ -97,7 +97,7 @@ MAY_IMPORT = {
     "detection_losses": ("anchors", "detection_scores", "labels"),
     "detectors": (
         *("anchors", "boxes", "detection_losses", "detection_scores", "labels", "layers"),
-        *("net_files", "networks", "pictures", "training", "weights"),
+        *("networks", "pictures", "trained_nets", "training", "weights"),
     ),
     "scenes": ("boxes", "datasets", "defects", "detection_scores", "pictures"),
     # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
@@ -107,8 +107,8 @@ MAY_IMPORT = {
     "tiling": ("convolution", "labels", "layers", "pictures"),
     "counting": ("labels",),
     "segmenters": (
-        *("labels", "layers", "net_files", "networks", "pictures"),
-        *("pixel_losses", "tiling", "training", "weights"),
+        *("labels", "layers", "networks", "pictures", "pixel_losses"),
+        *("tiling", "trained_nets", "training", "weights"),
     ),
     # a claim is an experiment
     "verdicts": (),
