@@ -21,7 +21,7 @@ from .detection_scores import Detections, Objects
 from .labels import check_names, class_labels
 from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, at_size, receptive_fields
 from .pictures import check_boxes, shown
-from .trained_nets import NetFile, as_pictures, model_for, probe, read_net, write_net
+from .trained_nets import NetFile, as_picture_list, model_for, probe, read_net, write_net
 from .weights import Carrier
 
 # %% ../nbs/api/detectors.ipynb #ca338a3f
@@ -251,7 +251,7 @@ def detect(
     "What a detector finds, in pictures of any size."
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold should be a probability from 0 to below 1, not {threshold!r}.")
-    pictures, single = as_pictures(what, 3)
+    pictures, single = as_picture_list(what, 3)
     for i, x in enumerate(pictures):
         if x.dtype != np.uint8:
             raise ValueError(f"picture {i} should be uint8, from 0 to 255, not {x.dtype}.")

@@ -18,7 +18,7 @@ from .layers import Network
 from .pictures import check_unit, shown
 from .pixel_losses import PixelLoss
 from .tiling import predict_tiled, reach
-from .trained_nets import NetFile, as_pictures, model_for, probe, read_net, write_net
+from .trained_nets import NetFile, as_picture_list, model_for, probe, read_net, write_net
 from .weights import Carrier
 
 # %% ../nbs/api/segmenters.ipynb #63b217f7
@@ -132,7 +132,7 @@ def segment(
     "The label of each pixel, in pictures of any size."
     if not isinstance(tile, (int, np.integer)) or tile < 1:
         raise ValueError(f"tile should be a whole number of pixels from 1, not {tile!r}.")
-    pictures, single = as_pictures(what, segmenter.net.input_shape[0])
+    pictures, single = as_picture_list(what, segmenter.net.input_shape[0])
     halo, step = reach(segmenter.net)
     found = [_maps(segmenter, _floats(x), int(tile), halo, step) for x in pictures]
     found = found if maps else [one.argmax(axis=0) for one in found]
