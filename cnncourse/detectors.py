@@ -196,7 +196,7 @@ def fit_detector(
     *,
     shapes: Sequence = ANCHOR_SHAPES,  # of the anchors, for each map
     widths: Sequence[int] = (16, 32, 64, 64),  # as for `single_shot`
-    epochs: int = 14,
+    epochs: int = 12,
     batch_size: int = 32,
     lr: float = 0.01,  # the largest; it rises, then falls to nothing
     augment: Callable | None = shuffle_colours,  # (x, rng) → x, which leaves things where they are
