@@ -236,6 +236,7 @@ class Attempt:
     printed: str = ""  # the beginning of what it printed
     lines: int = 0  # how many lines it printed
     near: tuple = ()  # for the right answer: what it gives where inputs are rounded to 32 bits
+    changed: str = ""  # which input it changed in place, in words
     seconds: float = 0.0  # what its own code used: processor time, and a twelfth of what it waited
 
 # %% ../nbs/api/attempts.ipynb #b678f3c5
