@@ -1238,7 +1238,7 @@ def _judged(answer, model, batches):
     try:
         loss, share = came
     except (TypeError, ValueError):
-        raise ValueError(
+        raise exercises.Unfit(
             f"two numbers were expected, the mean loss and the share named rightly; {came!r} came"
         ) from None
     about = {"mean loss": float(loss), "share right": float(share)}
@@ -1600,7 +1600,7 @@ def _classes_told(answer, number):
     if predict is None:
         return None
     if not callable(predict):
-        raise ValueError("a function was expected that takes new pictures; give the function itself, without ()")
+        raise exercises.Unfit("a function was expected that takes new pictures; give the function itself, without ()")
     return np.asarray(predict(_bars(rng, 150)[0]))
 
 
@@ -2158,7 +2158,7 @@ def _interrupted(answer, number, optimiser, rate):
     train(4, 8)
     missing = [name for name in ("model", "optimiser", "step") if name not in kept]
     if missing:
-        raise ValueError(f"a dictionary with 'model', 'optimiser' and 'step' was expected, without {missing} came")
+        raise exercises.Unfit(f"a dictionary with 'model', 'optimiser' and 'step' was expected, without {missing} came")
     model.load_state_dict(kept["model"])
     optimiser.load_state_dict(kept["optimiser"])
     return {"step": kept["step"], "numbers after going on": np.concatenate([v.ravel() for v in train(kept["step"], 8)])}

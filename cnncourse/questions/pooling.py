@@ -113,8 +113,8 @@ def max_pool(x, pool_size, padding):
 
 # %% ../../nbs/exercises/03_pooling.ipynb #b9bbbc67
 ### BEGIN HIDDEN TESTS
-def _map_inputs(rng):  # all values negative half of the time
-    x = rng.normal(size=rng.integers(5, 9, 2)) - (4 if rng.integers(2) else 0)
+def _map_inputs(rng):  # values about 0, all negative, or far below
+    x = rng.normal(size=rng.integers(5, 9, 2)) - rng.choice([0, 4, 1000])
     pool_size = int(rng.integers(2, 4))
     return {"x": x, "pool_size": pool_size, "padding": int(rng.integers(0, pool_size // 2 + 1))}
 
@@ -132,7 +132,8 @@ q = sheet.question(
     why="A zero is larger than every negative number, so padding with zeros would put values into the result that the map does not have. Minus infinity never wins. Frameworks do just that.",
     probe=_map_inputs,
     cases={
-        "negative, padded": lambda x, pool_size, padding: x.max() < 0 < padding,
+        "negative, padded": lambda x, pool_size, padding: x.max() < 0 < padding and x.min() > -100,
+        "far below zero, padded": lambda x, pool_size, padding: x.max() < -500 and padding > 0,
         "padded": lambda x, pool_size, padding: x.max() > 0 and padding > 0,
         "not padded": lambda x, pool_size, padding: padding == 0 and x.shape[0] % pool_size > 0,
     },
@@ -142,6 +143,13 @@ q = sheet.question(
 @q.wrong("You padded with zeros. Where a map is negative, a zero from outside wins: pad with minus infinity.")
 def _(x, pool_size, padding):
     return max_pool(np.pad(x, padding), pool_size, 0)
+
+
+@q.wrong(
+    "You padded with a number that is small, but not small enough: a map may lie lower still. Minus infinity never wins."
+)
+def _(x, pool_size, padding):
+    return max_pool(np.pad(x, padding, constant_values=-100), pool_size, 0)
 
 
 @q.wrong("That is average pooling: take the largest number of each window.")
@@ -828,12 +836,12 @@ _HOWS = {
 def _explained(answer):  # for each number, by which way of counting one gets it
     number = answer["number"]
     if not isinstance(number, int) or number < 0:
-        raise ValueError(f"the number of the network is a whole number from 0; {number!r} came")
+        raise exercises.Unfit(f"the number of the network is a whole number from 0; {number!r} came")
     found = {}
     for k, key in enumerate(("flat", "parameters")):
         value = answer[key]
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ValueError(f"{key}: a whole number was expected, {value!r} came")
+            raise exercises.Unfit(f"{key}: a whole number was expected, {value!r} came")
         ways = [how for how, about in _HOWS.items() if _counts(number, **about)[k] == value]
         found[key] = ways[0] if ways else "another number"
     return found
@@ -922,7 +930,7 @@ def _headed(answer, channels, rate, classes, number):
     flattened = np.broadcast_to(x.mean(axis=(2, 3), keepdims=True), x.shape).copy()
     used = see(x)
     if used.shape != (40, classes):
-        raise ValueError(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
+        raise exercises.Unfit(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
     larger = np.repeat(np.repeat(x, 2, axis=2), 3, axis=3)
     trained = see(x, True), see(x, True)
     zero = see(0 * x)

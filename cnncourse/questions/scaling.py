@@ -1172,29 +1172,44 @@ def minibatches(x, y, batch_size, rng):
 
 # %% ../../nbs/exercises/01_scaling.ipynb #717950e9
 ### BEGIN HIDDEN TESTS
+def _neighbours_together(x_of_batches, y):  # how many pairs that stand side by side in `y` are in one batch
+    place = {label: i for i, label in enumerate(y.tolist())}
+    found = (sorted(place.get(label, -2) for label in labels.tolist()) for labels in x_of_batches)
+    return sum(int(np.sum(np.diff(places) == 1)) for places in found)
+
+
 def _two_epochs(answer, x, y, batch_size, number):
     rng = np.random.default_rng(number)
-    orders, facts = [], {}
+    orders, facts, together_in_file = [], {}, 0
     for epoch in ("first", "second"):
         batches = answer(x, y, batch_size, rng)
         if batches is None:
             return None
-        pairs = [(np.asarray(a), np.asarray(b)) for a, b in batches]
+        try:
+            pairs = [(np.asarray(a), np.asarray(b)) for a, b in batches]
+        except (TypeError, ValueError):
+            raise exercises.Unfit("a list of pairs (pictures, labels) was expected, one for each batch") from None
         seen = np.concatenate([b for _, b in pairs])
         together = all(len(a) == len(b) and np.array_equal(a[:, 0], b) for a, b in pairs)
         facts[f"sizes in the {epoch} epoch"] = [len(b) for _, b in pairs]
         facts[f"each example once in the {epoch} epoch"] = sorted(seen.tolist()) == sorted(y.tolist())
         facts[f"pictures and labels together in the {epoch} epoch"] = together
         orders.append(seen.tolist())
+        together_in_file += _neighbours_together([b for _, b in pairs], y)
+    again = answer(x, y, batch_size, np.random.default_rng(number))
     full = answer(x[: -(len(x) % batch_size)], y[: -(len(x) % batch_size)], batch_size, rng)
     facts["sizes where all batches are full"] = [len(b) for _, b in full]
     facts["shuffled"] = orders[0] != y.tolist()
+    facts["neighbours in the file stay in one batch"] = together_in_file > len(y) - 1
+    facts["the same order from the same `rng`"] = (
+        orders[0] == np.concatenate([np.asarray(b) for _, b in again]).tolist()
+    )
     return facts | {"another order in the second epoch": orders[0] != orders[1]}
 
 
 def _numbered(rng):  # each picture bears its label; the last batch is short
     batch_size = int(rng.integers(3, 6))
-    n = batch_size * int(rng.integers(3, 6)) + int(rng.integers(1, batch_size))
+    n = batch_size * int(rng.integers(7, 10)) + int(rng.integers(1, batch_size))
     y = rng.permutation(1000)[:n]
     return {"x": y[:, None] + np.zeros((1, 3)), "y": y, "batch_size": batch_size, "number": int(rng.integers(10**6))}
 
@@ -1237,6 +1252,22 @@ def _(x, y, batch_size, rng):
 )
 def _(x, y, batch_size, rng):
     return minibatches(x, y, batch_size, np.random.default_rng(1))
+
+
+@q.wrong(
+    "The order does not come from `rng`: the same generator must give the same order again, or nobody can repeat your training. Draw from it, and not from `np.random` or from a new generator."
+)
+def _(x, y, batch_size, rng):
+    return minibatches(x, y, batch_size, np.random.default_rng())
+
+
+@q.wrong(
+    "You shuffle the batches and not the examples: those that stand together in the file still meet in one batch, in every epoch."
+)
+def _(x, y, batch_size, rng):
+    made = _batches(x, y, batch_size, np.arange(len(x)))
+    full = [batch for batch in made if len(batch[0]) == batch_size]
+    return [full[i] for i in rng.permutation(len(full))] + made[len(full) :]
 
 
 @q.wrong("The examples of the last, short batch are missing. It has what is left.")
@@ -1302,7 +1333,7 @@ def _handed_on(answer, train, new):
     if layer is None:
         return None
     if not callable(layer):
-        raise ValueError(f"a layer was expected, a {type(layer).__name__} came")
+        raise exercises.Unfit(f"a layer was expected, a {type(layer).__name__} came")
     if hasattr(layer, "state_dict"):
         import torch
 
@@ -1434,10 +1465,10 @@ def _loss_values(answer, number):
         if name is ...:
             return ...
         if not isinstance(from_logits, bool):
-            raise ValueError(f"{letter}: from_logits is True or False, {from_logits!r} came")
+            raise exercises.Unfit(f"{letter}: from_logits is True or False, {from_logits!r} came")
         made = getattr(keras.losses, str(name), None)
         if made is None or "Crossentropy" not in str(name):
-            raise ValueError(f"{letter}: a class of keras.losses for cross-entropy was expected, {name!r} came")
+            raise exercises.Unfit(f"{letter}: a class of keras.losses for cross-entropy was expected, {name!r} came")
         try:
             values[letter] = float(made(from_logits=from_logits)(*data))
         except Exception:  # Keras tells it at length

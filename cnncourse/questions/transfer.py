@@ -625,15 +625,24 @@ def _file(rng):  # bytes, and a checksum that fits or does not
 
     data = rng.bytes(int(rng.choice([rng.integers(100, 1000), rng.integers(2000, 5000)])))
     checksum = hashlib.new(str(rng.choice(["sha256", "md5"])), data).hexdigest()
-    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated"])
+    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated", "half"])
     if case == "cut off":
         data = data[: len(data) // 2]
     if case == "damaged":
         data = data[:-1] + bytes([data[-1] ^ 1])
     if case == "begins alike":
         checksum = checksum[:8] + rng.bytes(len(checksum) // 2 - 4).hex()
+    if case == "half":
+        checksum = hashlib.sha256(data).hexdigest()[:32]
     checksum = checksum.upper() if rng.random() < 0.4 else checksum
     return {"data": data, "checksum": None if case == "unstated" else checksum}
+
+
+def _is_half(data, checksum):  # 32 digits with which a SHA-256 begins, and no MD5
+    import hashlib
+
+    half = checksum is not None and len(checksum) == 32
+    return half and hashlib.sha256(data).hexdigest().startswith(checksum.lower())
 
 
 q = sheet.question(
@@ -657,6 +666,7 @@ q = sheet.question(
         "a large whole file": lambda data, checksum: may_use(data, checksum) and len(data) > 2000,
         "another file": lambda data, checksum: checksum is not None and not may_use(data, checksum),
         "nothing stated": lambda data, checksum: checksum is None,
+        "half of a SHA-256": lambda data, checksum: _is_half(data, checksum),
     },
 )
 
@@ -671,6 +681,16 @@ def _(data, checksum):
         return False
     made = hashlib.new({32: "md5", 64: "sha256"}[len(checksum)], data)
     return made.hexdigest()[:8] == checksum[:8].lower()
+
+
+@q.wrong(
+    "You accept digits with which the checksum only begins: 32 digits are an MD5, and half of a SHA-256 is none. Compare all digits, with `==`."
+)
+def _(data, checksum):
+    import hashlib
+
+    made = (hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest())
+    return checksum is not None and any(known.startswith(checksum.lower()) for known in made)
 
 
 @q.wrong("You took the checksum of the first bytes only. The published one is that of the whole file.")
@@ -942,15 +962,26 @@ def train_head(backbone, head, batches, lr):
 
 # %% ../../nbs/exercises/06_transfer.ipynb #8740ff9d
 ### BEGIN HIDDEN TESTS
+def _pooled_and_dropped():  # the means of the maps; in training the first is dropped, as dropout may do
+    from torch import nn
+
+    class DropsTheFirst(nn.Dropout):
+        def forward(self, x):
+            return x * x.new_tensor([0.0, 2.0, 2.0]) if self.training else x
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), DropsTheFirst())
+
+
 def _trained_head(answer, number, lr):  # the numbers of backbone and head after training
     import torch
     from torch import nn
 
     rng = np.random.default_rng(number)
     backbone = _network(rng, [2, 4, 3], 2)
-    backbone[-1] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    head = nn.Linear(3, 2)
+    backbone[-1] = _pooled_and_dropped()
+    head, modes = nn.Linear(3, 2), []
     _fill(head, rng)
+    head.register_forward_pre_hook(lambda head, _: modes.append(head.training))
     batches = [
         (torch.tensor(rng.uniform(0, 1, (6, 2, 5, 5)), dtype=torch.float32), torch.tensor(rng.integers(0, 2, 6)))
         for _ in range(3)
@@ -963,6 +994,7 @@ def _trained_head(answer, number, lr):  # the numbers of backbone and head after
         "the backbone's parameters": np.concatenate([p.detach().numpy().ravel() for p in backbone.parameters()]),
         "the head's weights": head.weight.detach().numpy(),
         "the head's biases": head.bias.detach().numpy(),
+        "the head is in training mode while it learns": all(modes),
     }
 
 
@@ -1036,14 +1068,35 @@ def _(backbone, head, batches, lr):
     backbone.eval()
 
 
-@q.right
-def _(backbone, head, batches, lr):  # only the batch normalisations are in the mode of use
+@q.wrong(
+    "The head is in the mode of use too: dropout in it would do nothing. Only the backbone belongs into that mode."
+)
+def _(backbone, head, batches, lr):
+    return _trained(backbone.eval(), head.eval(), batches, head.parameters(), lr)
+
+
+@q.wrong(
+    "Only the batch normalisations are in the mode of use. Dropout in the backbone still drops features, which the head gets whole in use: put the whole backbone into `eval()`."
+)
+def _(backbone, head, batches, lr):
     import torch
 
     for part in backbone.requires_grad_(False).train().modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.eval()
     return _trained(backbone, head.train(), batches, head.parameters(), lr)
+
+
+@q.right
+def _(backbone, head, batches, lr):  # the mode of use again before each step
+    import torch
+
+    model = torch.nn.Sequential(backbone, head)
+    for x, y in batches:
+        model.train()
+        backbone.eval()
+        _trained(backbone, head, [(x, y)], head.parameters(), lr)
+    return model
 
 
 @q.right
@@ -1229,7 +1282,7 @@ def _borrowed(answer, number, classes):
     if model is None:
         return None
     if not hasattr(model, "trainable_weights"):
-        raise ValueError(f"a Keras model was expected, a {type(model).__name__} came")
+        raise exercises.Unfit(f"a Keras model was expected, a {type(model).__name__} came")
     in_use = np.asarray(model(x, training=False))
     learns = model.trainable_weights
     for weight in learns:
