@@ -72,6 +72,7 @@ class Question:
     still: str = ""  # told of a change to it that makes no difference
     dtype: str = ""  # what the text asks of an array's type: a key of `DTYPES`
     probes: int = 8  # how many at least
+    apart: bool = False  # whether these always tell known answers apart: then those are tried only for a diagnosis
     rtol: float = 1e-5
     atol: float = 1e-7
     seconds: float = 5.0  # an answer that takes longer on all probes is stopped
@@ -331,12 +332,31 @@ def _expected(question: Question, seed: int, draw: Callable[[], dict[str, Any]])
     return dataclasses.replace(right, near=_near(question, seed, draw, right))
 
 
+def _known(question: Question) -> list:  # the handed out and the known wrong answers
+    return [*([question.starts_as] if question.starts_as else []), *(answer for _, answer in question.wrongs)]
+
+
+_LATER = Attempt(True)  # in the place of what the right answer does, where nothing is compared with it
+
+
+def _fill(question: Question, seed: int, rows: list[list[Attempt]]):  # with what known answers do, where that is missing
+    for n, row in enumerate(rows):
+        draw = partial(_draw, question, seed, n)
+        if row[0] is _LATER:
+            row[0] = _expected(question, seed, draw)
+        if len(row) == 1:
+            row += [_trusted(question, answer, seed, draw) for answer in _known(question)]
+
+# %% ../nbs/api/exercises.ipynb #18ee8c22
 def _probes(question: Question, seed: int, most: int = 200) -> list[list[Attempt]]:
     "What the right, the handed out and the known wrong answers do, probe by probe, until all of them are told apart."
-    known = [*([question.starts_as] if question.starts_as else []), *(a for _, a in question.wrongs)]
+    known = _known(question)
     together = {(i, j): 1 + (i == 0) for j in range(len(known) + 1) for i in range(j)}  # how often to tell them apart
     rows, fixed = [], not _draw(question, seed, 0)  # nothing is random: once is enough
     least = max(question.probes, 2 * len(question.cases))
+    if question.apart:
+        draws = [partial(_draw, question, seed, n) for n in range(1 if fixed else least)]
+        return [[_LATER if question.accept else _expected(question, seed, draw)] for draw in draws]
     while not (rows and fixed) and (len(rows) < least or (together and len(rows) < most)):
         draw = partial(_draw, question, seed, len(rows))
         row = [_expected(question, seed, draw), *(_trusted(question, answer, seed, draw) for answer in known)]
@@ -597,6 +617,9 @@ def _diagnosis(question: Question, answer: Any, trials: list[_Trial], rows: list
 def _failure(
     question: Question, answer: Any, seed: int, trials: list[_Trial], rows: list[list[Attempt]], shrink: bool
 ) -> Result:  # with what is wrong, and its smallest input
+    _fill(question, seed, rows)
+    for trial, row in zip(trials, rows, strict=False):
+        trial.expected = row[0]
     outcome, sentence = _diagnosis(question, answer, trials, rows)
     first = min((trial for trial in trials if trial.says), key=lambda trial: (trial.attempt.late, _small(trial.inputs)))
     small = _shrunk(question, answer, seed, first) if shrink and outcome != "not answered" else first
