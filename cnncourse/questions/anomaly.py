@@ -951,6 +951,7 @@ def cheapest(scores, labels, alarm_cost, miss_cost):
 ### BEGIN HIDDEN TESTS
 def _costly(rng):
     scores, labels = _labelled(rng)
+    scores = 10 * scores  # more than 1 apart, so that one more or less may pass a score
     return {"scores": scores, "labels": labels} | dict(
         zip(("alarm_cost", "miss_cost"), rng.choice([1, 2, 5, 10, 30], 2, replace=False).tolist(), strict=True)
     )
@@ -1044,6 +1045,14 @@ q = sheet.question(
 )
 def _(scores, labels, alarm_cost, miss_cost):
     return _least(_cuts(scores), scores, labels, miss_cost, alarm_cost)
+
+
+@q.wrong("Your misses are counted among the normal pictures. A miss is an anomaly that is not flagged.")
+def _(scores, labels, alarm_cost, miss_cost):
+    def cost(cut):
+        return alarm_cost * np.sum(scores[labels == 0] > cut) + miss_cost * np.sum(scores[labels == 0] <= cut)
+
+    return min(_cuts(scores), key=cost)
 
 
 @q.wrong("You counted errors and left out what they cost: a miss and a false alarm do not weigh the same.")
@@ -1166,7 +1175,7 @@ def _mixed_scores(rng):  # many equal scores; by turns a few anomalies, or mostl
     few = rng.normal(5, 2, n).round(1), (rng.uniform(size=n) < 0.25).astype(int)
     few[1][:2] = 0, 1
     few = few[0] + 3 * few[1], few[1]
-    most = rng.permutation(np.arange(n) / 2), np.ones(n, int)
+    most = rng.permutation(3.0 * np.arange(n)), np.ones(n, int)
     most[1][most[0].argmax()] = 0
     return {"scores": few[0], "labels": few[1], "other_scores": most[0], "other_labels": most[1]}
 
@@ -1341,6 +1350,7 @@ q = sheet.question(
     probe=_redrawn,
     rtol=1e-4,
     atol=1e-5,
+    apart=True,
 )
 
 
@@ -1511,6 +1521,7 @@ q = sheet.question(
     accept=_narrow_enough,
     probes=1,
     seconds=20,
+    apart=True,
 )
 
 

@@ -968,6 +968,7 @@ q = sheet.question(
     probes=3,
     use=_weights_after,
     still="Gradients pile up from batch to batch: clearing them once before the loop, when there are none, changes nothing.",
+    apart=True,
 )
 
 
@@ -1169,6 +1170,7 @@ q = sheet.question(
         "came in evaluation mode": lambda model, batches: not model.training,
     },
     still="Four things are to change: the mode, the softmax, the weight of a small batch, and what is kept for a backward pass.",
+    apart=True,
 )
 
 
@@ -1532,6 +1534,7 @@ q = sheet.question(
     accept=_too_few_right,
     probes=1,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1671,6 +1674,7 @@ q = sheet.question(
     use=_both_ways,
     rtol=1e-3,
     atol=1e-4,
+    apart=True,
 )
 
 
@@ -1789,6 +1793,7 @@ def _activations(rng):  # for one class some places speak for it and some agains
 def _for_two_classes(answer, maps, gradients):
     against, everywhere = -np.abs(gradients), np.abs(gradients)
     told = {"a class": answer(maps, gradients), "a class that nothing speaks for": answer(maps, against)}
+    told["the class, with maps that are faint"] = answer(maps / 1000, gradients)
     return told | {"a class that every place speaks for": answer(maps + 1, everywhere)}
 
 
@@ -1853,6 +1858,12 @@ def _(maps, gradients):
 def _(maps, gradients):
     heat = np.maximum((gradients.mean(axis=(1, 2))[:, None, None] * maps).sum(axis=0), 0)
     return (heat - heat.min()) / (np.ptp(heat) or 1)
+
+
+@q.wrong("Where the maps are faint, the heat map does not reach 1: divide whenever the largest number is above 0.")
+def _(maps, gradients):
+    heat = _cam(maps, gradients, largest=lambda heat: 1)
+    return heat / heat.max() if heat.max() > 1 else heat
 
 
 @q.wrong("Where nothing speaks for the class you divide by 0. Then all zeros were asked.")
@@ -2085,6 +2096,7 @@ q = sheet.question(
     use=_interrupted,
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 

@@ -1717,6 +1717,7 @@ q = sheet.question(
     use=_flips,
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 

@@ -1363,6 +1363,7 @@ q = sheet.question(
     rtol=1e-4,
     atol=1e-4,
     seconds=20,
+    apart=True,
 )
 
 

@@ -798,6 +798,7 @@ q = sheet.question(
     cases={"seldom": lambda rate, **_: rate < 0.3, "often": lambda rate, **_: rate > 0.3},
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 

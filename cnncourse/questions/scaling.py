@@ -1200,6 +1200,7 @@ q = sheet.question(
     rtol=1e-3,
     atol=1e-3,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1332,6 +1333,7 @@ q = sheet.question(
     accept=_loss_faults,
     probes=2,
     seconds=20,
+    apart=True,
 )
 q.right(
     {

@@ -318,9 +318,15 @@ def _blocks(n):  # names of the layers of a network with n blocks
     return [*parts, "head.dense"]
 
 
-def _second_phase_inputs(rng):
+def _second_phase_inputs(rng):  # every other block has a layer more
     n = int(rng.integers(10, 14))
-    return {"layers": _blocks(n), "until": f"block{rng.choice([1, rng.integers(2, n)])}"}
+    more, layers = int(rng.integers(2)), []
+    for name in _blocks(n):
+        layers.append(name)
+        block, _, part = name.partition(".")
+        if part == "norm" and int(block.removeprefix("block")) % 2 == more:
+            layers.append(f"{block}.shortcut")
+    return {"layers": layers, "until": f"block{rng.choice([1, rng.integers(2, n)])}"}
 
 
 q = sheet.question(
@@ -340,8 +346,13 @@ q = sheet.question(
         "block1 of more than nine": lambda layers, until: until == "block1",
         "block10 or a later one": lambda layers, until: len(until) > 6,
         "another": lambda layers, until: len(until) == 6 and until != "block1",
+        "a block of three": lambda layers, until: f"{until}.shortcut" in layers,
     },
 )
+
+
+def _last(layers, until):  # the place of the last layer of that block
+    return [i for i, name in enumerate(layers) if name.split(".")[0] == until][-1]
 
 
 def _behind(layers, last):  # all behind a place but the batch normalisations
@@ -371,12 +382,17 @@ def _(layers, until):
     "Batch normalisations learn in your answer. In the second phase they stay frozen: a few pictures give bad statistics."
 )
 def _(layers, until):
-    return layers[layers.index(f"{until}.norm") + 1 :]
+    return layers[_last(layers, until) + 1 :]
 
 
 @q.wrong("The head is missing: it goes on learning in the second phase.")
 def _(layers, until):
-    return _behind(layers, layers.index(f"{until}.norm"))[:-1]
+    return _behind(layers, _last(layers, until))[:-1]
+
+
+@q.wrong("A layer of the block `until` learns: a block may have more layers than two. Begin behind its last one.")
+def _(layers, until):
+    return _behind(layers, layers.index(f"{until}.norm"))
 
 
 @q.wrong("Those are the layers that stay frozen. Asked are those that learn.")
@@ -399,7 +415,7 @@ def _(layers, until):  # one by one
 @q.right
 def _(layers, until):  # by numbers
     first = int(until.removeprefix("block")) + 1
-    names = [f"block{k}.conv" for k in range(first, len(layers))]
+    names = [f"block{k}.{part}" for k in range(first, len(layers)) for part in ("conv", "shortcut")]
     return [name for name in names if name in layers] + [name for name in layers if name.startswith("head.")]
 
 
@@ -818,6 +834,7 @@ q = sheet.question(
     probe=lambda rng: {"number": int(rng.integers(10**6)), "depth": int(rng.integers(1, 4))},
     use=_features_of,
     probes=4,
+    apart=True,
 )
 
 
@@ -1017,6 +1034,7 @@ q = sheet.question(
     use=_trained_head,
     probes=2,
     still="`model.train()` puts the backbone back into training mode, and `no_grad` or `requires_grad` say nothing about the mode.",
+    apart=True,
 )
 
 
@@ -1311,6 +1329,7 @@ q = sheet.question(
     rtol=1e-3,
     atol=1e-3,
     seconds=20,
+    apart=True,
 )
 
 
