@@ -267,13 +267,18 @@ def _trusted(question: Question, answer: Any, seed: int, draw: Callable[[], dict
     return Attempt(value, changed=_changed(draw(), inputs))
 
 # %% ../nbs/api/exercises.ipynb #2fbce5b5
-def _alike(question: Question, first: Attempt, second: Attempt, near: tuple = ()) -> bool:  # the same value or error
+def _unlike(question: Question, expected: Any, came: Any, near: Iterable) -> str:  # how they differ
+    unlike = difference(expected, came, question.rtol, question.atol)
+    return unlike and difference(expected, came, question.rtol, question.atol, near)  # which allows more, and takes longer
+
+
+def _alike(question: Question, first: Attempt, second: Attempt, near: Iterable = ()) -> bool:  # the same value or error
     if first.error or second.error or first.late or second.late:
         return type(first.error) is type(second.error) and first.late == second.late
     if first.changed != second.changed:
         return False
     try:
-        return not difference(first.value, second.value, question.rtol, question.atol, near)
+        return not _unlike(question, first.value, second.value, near)
     except Exception:  # a value that cannot be compared is like no other
         return False
 
@@ -321,15 +326,23 @@ def _complaint(question: Question, came: Any, expected: Attempt, inputs: dict[st
     try:
         if question.accept:
             return _hides(came) or question.accept(_bare(came), *inputs.values())
-        unlike = difference(expected.value, came, question.rtol, question.atol, expected.near)
-        return unlike or _type_difference(question, came)
+        return _unlike(question, expected.value, came, expected.near) or _type_difference(question, came)
     except Exception as error:  # the answer gave something that nobody foresaw
         return f"an object of type {type(came).__name__} came, which cannot be judged ({type(error).__name__}: {error})"
 
 
+class _Near:  # found when it is asked for: most answers come near enough without it
+    def __init__(self, find: Callable[[], tuple]):
+        self.find, self.found = find, None
+
+    def __iter__(self):
+        self.found = self.find() if self.found is None else self.found
+        return iter(self.found)
+
+
 def _expected(question: Question, seed: int, draw: Callable[[], dict[str, Any]]) -> Attempt:  # with its `near`
     right = _trusted(question, question.answer, seed, draw)
-    return dataclasses.replace(right, near=_near(question, seed, draw, right))
+    return dataclasses.replace(right, near=_Near(partial(_near, question, seed, draw, right)))
 
 
 def _known(question: Question) -> list:  # the handed out and the known wrong answers
@@ -338,7 +351,7 @@ def _known(question: Question) -> list:  # the handed out and the known wrong an
 
 _LATER = Attempt(True)  # in the place of what the right answer does, where nothing is compared with it
 
-
+# %% ../nbs/api/exercises.ipynb #e44351b5
 def _fill(question: Question, seed: int, rows: list[list[Attempt]]):  # with what known answers do, where that is missing
     for n, row in enumerate(rows):
         draw = partial(_draw, question, seed, n)
@@ -629,7 +642,7 @@ def _failure(
         return result
     result.inputs, result.came = small.inputs, small.attempt.value
     if callable(question.answer):  # of a choice the expected value would give it away
-        result.expected, result.tolerance = small.expected.value, (question.rtol, question.atol, small.expected.near)
+        result.expected, result.tolerance = small.expected.value, (question.rtol, question.atol, tuple(small.expected.near))
     result.share = question.shares.get(sentence, 0.0)
     return result
 

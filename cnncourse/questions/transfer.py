@@ -654,11 +654,13 @@ def _file(rng):  # bytes, and a checksum that fits or does not
     return {"data": data, "checksum": None if case == "unstated" else checksum}
 
 
-def _is_half(data, checksum):  # 32 digits with which a SHA-256 begins, and no MD5
+def _begins(data, checksum, digits):  # as it should, but it is another
     import hashlib
 
-    half = checksum is not None and len(checksum) == 32
-    return half and hashlib.sha256(data).hexdigest().startswith(checksum.lower())
+    if checksum is None or may_use(data, checksum):
+        return False
+    made = hashlib.sha256(data) if digits == 32 or len(checksum) == 64 else hashlib.md5(data)
+    return made.hexdigest()[:digits] == checksum[:digits].lower()
 
 
 q = sheet.question(
@@ -682,7 +684,8 @@ q = sheet.question(
         "a large whole file": lambda data, checksum: may_use(data, checksum) and len(data) > 2000,
         "another file": lambda data, checksum: checksum is not None and not may_use(data, checksum),
         "nothing stated": lambda data, checksum: checksum is None,
-        "half of a SHA-256": lambda data, checksum: _is_half(data, checksum),
+        "begins alike": lambda data, checksum: _begins(data, checksum, 8),
+        "half of a SHA-256": lambda data, checksum: _begins(data, checksum, 32),
     },
 )
 
