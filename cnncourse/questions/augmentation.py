@@ -1686,20 +1686,34 @@ def _flips(answer, x):  # x: (n, c, h, w)
     }
 
 
+def _flips_faults(facts, x):
+    told = {
+        "in use, pictures left as they are": "in use, pictures are changed",
+        "in training, each picture is as it was or mirrored": "in training, pictures come that are neither as they were nor mirrored",
+    }
+    faults = [fault for fact, fault in told.items() if not facts[fact]]
+    if facts["in training"] != _HALF and facts["in training, each picture is as it was or mirrored"]:
+        faults.append(f"in training, {facts['in training']}; asked was: {_HALF}")
+    return "; ".join(faults)
+
+
+_HALF = "about half are mirrored, each by its own luck"
+
+
 def _luck(mirrored):  # (calls, pictures): whether each was mirrored; in words
     share = mirrored.mean()
     if share in (0, 1):
         return "none is mirrored" if share == 0 else "all are mirrored"
     if (mirrored.all(axis=1) | ~mirrored.any(axis=1)).all():
-        return "all of a batch, or none"
+        return "all of a batch are mirrored, or none"
     if (mirrored == mirrored[0]).all():
-        return "the same ones at each call"
+        return "the same places are mirrored at each call"
     if abs(share - 0.5) > 0.045:
         return f"{'more' if share > 0.5 else 'fewer'} than half are mirrored"
     counts, signs = mirrored.sum(axis=1), 2.0 * mirrored - 1
     links = [np.mean(signs[:, step:] * signs[:, :-step]) for step in range(1, 9)]  # 0 if each has its own luck
     own = counts.std() > 1 and np.abs(links).max() < 0.15
-    return "about half are mirrored, each by its own luck" if own else "half are mirrored, but one depends on another"
+    return _HALF if own else "half are mirrored, but one depends on another"
 
 
 q = sheet.question(
@@ -1715,6 +1729,7 @@ q = sheet.question(
     why="A change that is a layer of the model goes with it and runs on the same device, and the framework's own switch turns it off in use. One draw for a whole batch would show the network batches that look all one way.",
     probe=lambda rng: {"x": rng.uniform(0, 1, (256, 2, 3, 4)).astype(np.float32)},
     use=_flips,
+    accept=_flips_faults,
     probes=2,
     seconds=20,
     apart=True,

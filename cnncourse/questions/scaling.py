@@ -1027,6 +1027,7 @@ def _two_epochs(answer, x, y, batch_size, number):
         together = all(len(a) == len(b) and np.array_equal(a[:, 0], b) for a, b in pairs)
         facts[f"sizes in the {epoch} epoch"] = [len(b) for _, b in pairs]
         facts[f"each example once in the {epoch} epoch"] = sorted(seen.tolist()) == sorted(y.tolist())
+        facts[f"no example is missing in the {epoch} epoch"] = set(y.tolist()) <= set(seen.tolist())
         facts[f"pictures and labels together in the {epoch} epoch"] = together
         orders.append(seen.tolist())
         together_in_file += _neighbours_together([b for _, b in pairs], y)
