@@ -232,7 +232,8 @@ def _values_difference(
     allowed, floats = _allowed(expected, near, rtol, atol)[place], {expected.dtype.kind, came.dtype.kind} == {"f"}
     wanted, given = expected[place], came[place]
     wanted, given = _told_apart(wanted, given) if floats else (_show(wanted), _show(given))
-    text = f"{wanted} was expected at {list(place)}, {given} came ({wrong.sum()} of {_count(wrong.size, 'value')} differ"
+    many = f"{wrong.sum()} of {_count(wrong.size, 'value')} differ"
+    text = f"{wanted} was expected at {list(place)}, {given} came ({many}"
     text += f" by more than {allowed:.1g})" if floats else ")"
     if floats:
         text += _how_far(float(distance.max()), allowed, _scale(expected) if _is_single(came) else 0.0)

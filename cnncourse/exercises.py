@@ -269,7 +269,7 @@ def _trusted(question: Question, answer: Any, seed: int, draw: Callable[[], dict
 # %% ../nbs/api/exercises.ipynb #2fbce5b5
 def _unlike(question: Question, expected: Any, came: Any, near: Iterable) -> str:  # how they differ
     unlike = difference(expected, came, question.rtol, question.atol)
-    return unlike and difference(expected, came, question.rtol, question.atol, near)  # which allows more, and takes longer
+    return unlike and difference(expected, came, question.rtol, question.atol, near)  # allows more, takes longer
 
 
 def _alike(question: Question, first: Attempt, second: Attempt, near: Iterable = ()) -> bool:  # the same value or error
@@ -352,7 +352,7 @@ def _known(question: Question) -> list:  # the handed out and the known wrong an
 _LATER = Attempt(True)  # in the place of what the right answer does, where nothing is compared with it
 
 # %% ../nbs/api/exercises.ipynb #e44351b5
-def _fill(question: Question, seed: int, rows: list[list[Attempt]]):  # with what known answers do, where that is missing
+def _fill(question: Question, seed: int, rows: list[list[Attempt]]):  # with what known answers do
     for n, row in enumerate(rows):
         draw = partial(_draw, question, seed, n)
         if row[0] is _LATER:
@@ -636,13 +636,15 @@ def _failure(
     outcome, sentence = _diagnosis(question, answer, trials, rows)
     first = min((trial for trial in trials if trial.says), key=lambda trial: (trial.attempt.late, _small(trial.inputs)))
     small = _shrunk(question, answer, seed, first) if shrink and outcome != "not answered" else first
-    result = Result(question.name, outcome, seed, [sentence] if sentence else [], _examples(trials, small, _own(question)))
+    examples = _examples(trials, small, _own(question))
+    result = Result(question.name, outcome, seed, [sentence] if sentence else [], examples)
     result.remarks = _printed(trials) + _help(question, seed, True)
     if outcome == "not answered":
         return result
     result.inputs, result.came = small.inputs, small.attempt.value
     if callable(question.answer):  # of a choice the expected value would give it away
-        result.expected, result.tolerance = small.expected.value, (question.rtol, question.atol, tuple(small.expected.near))
+        result.expected = small.expected.value
+        result.tolerance = (question.rtol, question.atol, tuple(small.expected.near))
     result.share = question.shares.get(sentence, 0.0)
     return result
 
