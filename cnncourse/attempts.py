@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CellType, CodeType, FrameType, MethodType
 from typing import Any
 
@@ -235,7 +235,8 @@ class Attempt:
     ended: bool = True  # False: it could not be stopped
     printed: str = ""  # the beginning of what it printed
     lines: int = 0  # how many lines it printed
-    near: tuple = ()  # for the right answer: what it gives where inputs are rounded to 32 bits
+    near: Iterable = ()  # for the right answer: what it gives where inputs are rounded to 32 bits
+    changed: str = ""  # which input it changed in place, in words
     seconds: float = 0.0  # what its own code used: processor time, and a twelfth of what it waited
 
 # %% ../nbs/api/attempts.ipynb #b678f3c5

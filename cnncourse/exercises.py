@@ -72,6 +72,7 @@ class Question:
     still: str = ""  # told of a change to it that makes no difference
     dtype: str = ""  # what the text asks of an array's type: a key of `DTYPES`
     probes: int = 8  # how many at least
+    apart: bool = False  # whether these always tell known answers apart: then those are tried only for a diagnosis
     rtol: float = 1e-5
     atol: float = 1e-7
     seconds: float = 5.0  # an answer that takes longer on all probes is stopped
@@ -248,20 +249,36 @@ def _use(question: Question, answer: Any, inputs: dict[str, Any]) -> Any:
     return answer(*inputs.values()) if callable(question.answer) else answer
 
 
-def _trusted(question: Question, answer: Any, seed: int, inputs: dict[str, Any]) -> Attempt:  # of the course's own
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:  # an input that the answer changed in place
+    for name, value in before.items():
+        if isinstance(_plain(value), (np.ndarray, list, dict)) and difference(value, after[name], 0, 0):
+            return f"it changed its input {name} in place, which its caller still needs: work on a copy, {name}.copy()"
+    return ""
+
+
+def _trusted(question: Question, answer: Any, seed: int, draw: Callable[[], dict[str, Any]]) -> Attempt:  # our own
+    inputs = draw()
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), _global_seeds(seed):
         warnings.simplefilter("ignore")  # a wrong answer may well divide by zero
         try:
-            return Attempt(_use(question, answer, inputs))
+            value = _use(question, answer, inputs)
         except Exception as error:
             return Attempt(error=error)
+    return Attempt(value, changed=_changed(draw(), inputs))
+
+# %% ../nbs/api/exercises.ipynb #2fbce5b5
+def _unlike(question: Question, expected: Any, came: Any, near: Iterable) -> str:  # how they differ
+    unlike = difference(expected, came, question.rtol, question.atol)
+    return unlike and difference(expected, came, question.rtol, question.atol, near)  # allows more, takes longer
 
 
-def _alike(question: Question, first: Attempt, second: Attempt, near: tuple = ()) -> bool:  # the same value or error
+def _alike(question: Question, first: Attempt, second: Attempt, near: Iterable = ()) -> bool:  # the same value or error
     if first.error or second.error or first.late or second.late:
         return type(first.error) is type(second.error) and first.late == second.late
+    if first.changed != second.changed:
+        return False
     try:
-        return not difference(first.value, second.value, question.rtol, question.atol, near)
+        return not _unlike(question, first.value, second.value, near)
     except Exception:  # a value that cannot be compared is like no other
         return False
 
@@ -293,7 +310,7 @@ def _near(question: Question, seed: int, draw: Callable[[], dict[str, Any]], rig
     found = []
     for rng in (None, np.random.default_rng(seed)):
         inputs = {name: _blurred(value, rng) for name, value in draw().items()}
-        found.append(_trusted(question, question.answer, seed, inputs))
+        found.append(_trusted(question, question.answer, seed, partial(copy.deepcopy, inputs)))
     return tuple(done.value for done in found if not done.error)
 
 # %% ../nbs/api/exercises.ipynb #4c2c2ffd
@@ -309,26 +326,53 @@ def _complaint(question: Question, came: Any, expected: Attempt, inputs: dict[st
     try:
         if question.accept:
             return _hides(came) or question.accept(_bare(came), *inputs.values())
-        unlike = difference(expected.value, came, question.rtol, question.atol, expected.near)
-        return unlike or _type_difference(question, came)
+        return _unlike(question, expected.value, came, expected.near) or _type_difference(question, came)
     except Exception as error:  # the answer gave something that nobody foresaw
         return f"an object of type {type(came).__name__} came, which cannot be judged ({type(error).__name__}: {error})"
 
 
+class _Near:  # found when it is asked for: most answers come near enough without it
+    def __init__(self, find: Callable[[], tuple]):
+        self.find, self.found = find, None
+
+    def __iter__(self):
+        self.found = self.find() if self.found is None else self.found
+        return iter(self.found)
+
+
 def _expected(question: Question, seed: int, draw: Callable[[], dict[str, Any]]) -> Attempt:  # with its `near`
-    right = _trusted(question, question.answer, seed, draw())
-    return dataclasses.replace(right, near=_near(question, seed, draw, right))
+    right = _trusted(question, question.answer, seed, draw)
+    return dataclasses.replace(right, near=_Near(partial(_near, question, seed, draw, right)))
 
 
+def _known(question: Question) -> list:  # the handed out and the known wrong answers
+    return [*([question.starts_as] if question.starts_as else []), *(answer for _, answer in question.wrongs)]
+
+
+_LATER = Attempt(True)  # in the place of what the right answer does, where nothing is compared with it
+
+# %% ../nbs/api/exercises.ipynb #e44351b5
+def _fill(question: Question, seed: int, rows: list[list[Attempt]]):  # with what known answers do
+    for n, row in enumerate(rows):
+        draw = partial(_draw, question, seed, n)
+        if row[0] is _LATER:
+            row[0] = _expected(question, seed, draw)
+        if len(row) == 1:
+            row += [_trusted(question, answer, seed, draw) for answer in _known(question)]
+
+# %% ../nbs/api/exercises.ipynb #18ee8c22
 def _probes(question: Question, seed: int, most: int = 200) -> list[list[Attempt]]:
     "What the right, the handed out and the known wrong answers do, probe by probe, until all of them are told apart."
-    known = [*([question.starts_as] if question.starts_as else []), *(a for _, a in question.wrongs)]
+    known = _known(question)
     together = {(i, j): 1 + (i == 0) for j in range(len(known) + 1) for i in range(j)}  # how often to tell them apart
     rows, fixed = [], not _draw(question, seed, 0)  # nothing is random: once is enough
     least = max(question.probes, 2 * len(question.cases))
+    if question.apart:
+        draws = [partial(_draw, question, seed, n) for n in range(1 if fixed else least)]
+        return [[_LATER if question.accept else _expected(question, seed, draw)] for draw in draws]
     while not (rows and fixed) and (len(rows) < least or (together and len(rows) < most)):
         draw = partial(_draw, question, seed, len(rows))
-        row = [_expected(question, seed, draw), *(_trusted(question, answer, seed, draw()) for answer in known)]
+        row = [_expected(question, seed, draw), *(_trusted(question, answer, seed, draw) for answer in known)]
         for i, j in [*together]:
             together[i, j] -= not _alike(question, row[i], row[j], row[0].near)
         together = {pair: times for pair, times in together.items() if times > 0}
@@ -365,7 +409,8 @@ def _try(
             "print shows a value, return gives it back" if done.lines else "is `return` missing?"
         )
     else:
-        trial.says = _complaint(question, done.value, expected, untouched) or _changed(untouched, inputs)
+        done.changed = _changed(untouched, inputs)
+        trial.says = _complaint(question, done.value, expected, untouched) or done.changed
     return trial
 
 # %% ../nbs/api/exercises.ipynb #8fb2f7c8
@@ -373,13 +418,6 @@ def _raised(done: Attempt) -> str:
     text = "it calls itself without end" if isinstance(done.error, RecursionError) else str(done.error)[:300]
     where = f" ({done.where})" if done.where else ""
     return f"it raised {type(done.error).__name__}{': ' if text else ''}{text}{where}"
-
-
-def _changed(before: dict[str, Any], after: dict[str, Any]) -> str:  # an input that the answer changed in place
-    for name, value in before.items():
-        if isinstance(_plain(value), (np.ndarray, list, dict)) and difference(value, after[name], 0, 0):
-            return f"it changed its input {name} in place, which its caller still needs: work on a copy, {name}.copy()"
-    return ""
 
 # %% ../nbs/api/exercises.ipynb #faa6df8a
 def _at_the_door(question: Question, answer: Any) -> str:  # what is wrong with the answer before anything runs
@@ -470,7 +508,13 @@ def _shrunk(question: Question, answer: Any, seed: int, first: _Trial, more: int
     return best
 
 # %% ../nbs/api/exercises.ipynb #bbb9c0a0
-def _examples(trials: list[_Trial], smallest: _Trial, most: int = 3) -> list[str]:  # each kind of failure, its smallest
+def _own(question: Question) -> set[str]:  # inputs that only the check needs: the seed of what it draws
+    taken = inspect.signature(question.answer).parameters if callable(question.answer) else ()
+    return {"number", "seed"} - set(taken)
+
+
+def _examples(trials: list[_Trial], smallest: _Trial, own: set[str], most: int = 3) -> list[str]:
+    "Each kind of failure with its smallest input; `own` inputs are left out."
     kinds: dict[str, list[_Trial]] = {}
     for trial in trials:
         if trial.says:
@@ -478,7 +522,7 @@ def _examples(trials: list[_Trial], smallest: _Trial, most: int = 3) -> list[str
     told = []
     for manner, alike in sorted(kinds.items(), key=lambda pair: pair[0] != _manner(smallest)):
         first = smallest if manner == _manner(smallest) else min(alike, key=lambda trial: _small(trial.inputs))
-        shown = ", ".join(f"{name} = {_show(value)}" for name, value in first.inputs.items())
+        shown = ", ".join(f"{name} = {_show(value)}" for name, value in first.inputs.items() if name not in own)
         many = f" ({len(alike)} of {len(trials)} inputs)" if len(trials) > 1 else ""
         told.append(f"{_sentence(f'For {shown}: {first.says}' if shown else first.says)}{many}")
     return told[:most] + ([f"And {len(told) - most} more kinds of failure."] if len(told) > most else [])
@@ -500,17 +544,22 @@ def _page(question: Question) -> str:  # the address of what to read: beside thi
     return f"{d['settings']['doc_host']}{d['settings']['doc_baseurl']}/nbs/{question.lesson}.html#{question.read}"
 
 # %% ../nbs/api/exercises.ipynb #af458015
-def _row_alike(question: Question, trials: list[_Trial], values: Iterable[Attempt]) -> bool:  # on every probe
-    pairs = zip(trials, values, strict=True)
-    return all(_alike(question, known, trial.attempt, trial.expected.near) for trial, known in pairs)
+def _row_alike(question: Question, trials: list[_Trial], values: Iterable[Attempt], strict: bool = False) -> bool:
+    "On every probe; also in what they change in place, if `strict`."
+    pairs = zip((trial.attempt for trial in trials), values, trials, strict=True)
+    if not strict:
+        pairs = ((dataclasses.replace(a, changed=""), dataclasses.replace(b, changed=""), t) for a, b, t in pairs)
+    return all(_alike(question, known, came, trial.expected.near) for came, known, trial in pairs)
 
 
 def _known_wrong(question: Question, trials: list[_Trial], rows: list[list[Attempt]]) -> str:  # its sentence
     first = 1 + bool(question.starts_as)
-    for i, (sentence, _) in enumerate(question.wrongs, start=first):
-        if _row_alike(question, trials, [row[i] for row in rows]):
-            return sentence
-    return ""
+    changed = next((trial.attempt.changed for trial in trials if trial.attempt.changed), "")
+    for strict in (True, False):
+        for i, (sentence, _) in enumerate(question.wrongs, start=first):
+            if _row_alike(question, trials, [row[i] for row in rows], strict):
+                return sentence if strict or not changed else f"{sentence} And {changed}."
+    return _sentence(changed) if changed else ""
 
 
 def _is_varied(question: Question, values: list[Attempt]) -> bool:  # not always the same
@@ -565,7 +614,7 @@ def _diagnosis(question: Question, answer: Any, trials: list[_Trial], rows: list
     outcome = "error" if raised else "failed"
     if len(trials) < len(rows):
         return outcome, ""
-    if question.starts_as and _row_alike(question, trials, [row[1] for row in rows]):
+    if question.starts_as and _row_alike(question, trials, [row[1] for row in rows], strict=True):
         if _is_untouched(question, answer):
             return "not answered", "It still does what was handed out."
         return (
@@ -581,16 +630,21 @@ def _diagnosis(question: Question, answer: Any, trials: list[_Trial], rows: list
 def _failure(
     question: Question, answer: Any, seed: int, trials: list[_Trial], rows: list[list[Attempt]], shrink: bool
 ) -> Result:  # with what is wrong, and its smallest input
+    _fill(question, seed, rows)
+    for trial, row in zip(trials, rows, strict=False):
+        trial.expected = row[0]
     outcome, sentence = _diagnosis(question, answer, trials, rows)
     first = min((trial for trial in trials if trial.says), key=lambda trial: (trial.attempt.late, _small(trial.inputs)))
     small = _shrunk(question, answer, seed, first) if shrink and outcome != "not answered" else first
-    result = Result(question.name, outcome, seed, [sentence] if sentence else [], _examples(trials, small))
+    examples = _examples(trials, small, _own(question))
+    result = Result(question.name, outcome, seed, [sentence] if sentence else [], examples)
     result.remarks = _printed(trials) + _help(question, seed, True)
     if outcome == "not answered":
         return result
     result.inputs, result.came = small.inputs, small.attempt.value
     if callable(question.answer):  # of a choice the expected value would give it away
-        result.expected, result.tolerance = small.expected.value, (question.rtol, question.atol, small.expected.near)
+        result.expected = small.expected.value
+        result.tolerance = (question.rtol, question.atol, tuple(small.expected.near))
     result.share = question.shares.get(sentence, 0.0)
     return result
 
@@ -639,7 +693,8 @@ def progress(
 
     files.read_json(path, check, default=lambda: good, say=said.append)
     if said:
-        kept = f"the {len(good)} entries that are whole were kept" if good else "a new one begins"
+        whole = f"{len(good)} entries that are whole were" if len(good) > 1 else "one entry that is whole was"
+        kept = f"the {whole} kept" if good else "a new one begins"
         files.say(said[0].replace("and counts as empty", kept))
         if good and not path.exists():
             files.write_whole(path, json.dumps(good, indent=1, sort_keys=True))
