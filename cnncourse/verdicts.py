@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_SEEDS', 'AIMS', 'WORDS', 'NO_VERDICT', 'paired_interval', 'claimed', 'decide', 'judge', 'error_rates',
-           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words', 'in_brief']
+           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words', 'compared', 'in_brief']
 
 # %% ../nbs/api/verdicts.ipynb #27c98c7c
 import math
@@ -226,6 +226,19 @@ def in_words(
     range_ = "" if low == high else f", 95 % interval {_shown(least, unit)} to {_shown(most, unit)}"
     doubt = "" if margin is None or least > margin else f"; {_shown(margin, unit)} would matter"
     return f"{ahead} ahead of {behind} by {size_in_words(abs(effect), unit)}{range_}{doubt}."
+
+# %% ../nbs/api/verdicts.ipynb #fb399d76
+def compared(
+    differences,  # one for each seed or picture: the first arm minus the second
+    first: str = "the first",
+    second: str = "the second",
+    *,
+    unit: str = "points",  # as for `in_words`
+    margin: float | None = None,  # the difference that would matter
+) -> str:
+    "What paired differences show, in words."
+    effect, low, high = map(float, paired_interval(differences))
+    return in_words(effect, (low, high), first, second, unit=unit, margin=margin)
 
 # %% ../nbs/api/verdicts.ipynb #cff21843
 def in_brief(
