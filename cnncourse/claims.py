@@ -391,7 +391,8 @@ def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, 
     if found.word != "depends":
         return ""
     told = [f"{level} {verdicts.size_in_words(e, claim.unit)}" for level, (e, _, _) in found.levels.items()]
-    return f" It depends on the {claim.factor}: {', '.join(told)}."
+    what = claim.factor if claim.factor.split()[0] in ("what", "how", "which") else f"the {claim.factor}"
+    return f" It depends on {what}: {', '.join(told)}."
 
 
 def told(

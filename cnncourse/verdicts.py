@@ -187,18 +187,21 @@ def verdict(
     return Verdict(word, *_ends(pooled, exact), n, ends, excluded, margin)
 
 # %% ../nbs/api/verdicts.ipynb #031df9f5
+_ONE = {"epochs": "epoch", "steps": "step", "max-pooling layers": "max-pooling layer", "powers of ten": "power of ten"}
+
+
 def _shown(value: float, unit: str) -> str:  # accuracies in points of a hundred
-    if unit == "points":
-        return f"{100 * value:.1f}"
-    return f"{value:.3g}"
+    text = f"{100 * value:.1f}" if unit == "points" else f"{value:.3g}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def size_in_words(
     value: float,
     unit: str = "",  # "points": a share, told in points of a hundred
 ) -> str:
-    "A size with its unit."
-    return f"{_shown(value, unit)} {unit}".strip()
+    "A size with its unit, which stands in the singular for one."
+    text = _shown(value, unit)
+    return f"{text} {_ONE.get(unit, unit) if text.lstrip('-') == '1' else unit}".strip()
 
 # %% ../nbs/api/verdicts.ipynb #ab0b1ebc
 def in_words(
