@@ -138,7 +138,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "aim.json").write_text(json.dumps(result | {"torch": torch.__version__}, indent=1) + "\n")
     print(
-        f"chosen: {best}; test {mean:.3f} ({low:.3f} to {high:.3f}); {time.process_time() - start:.0f} s of processor"
+        f"chosen: {best}; test {mean:.4f} ({low:.3f} to {high:.3f}); {time.process_time() - start:.0f} s of processor"
     )
 
 
