@@ -413,7 +413,7 @@ def told(
     failed = f" {len(found.excluded)} runs failed and are left out." if found.excluded else ""
     return f"**{found.word.capitalize()}** ({kind}): {sentence(claim, found)}{_levels(claim, found)}{share}{failed}"
 
-
+# %% ../nbs/api/claims.ipynb #266153ce
 def card(
     number: str,  # for example "C3.2"
     first_seed: int = 0,  # of the small run
