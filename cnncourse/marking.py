@@ -177,8 +177,7 @@ def _signature(rows: list) -> inspect.Signature | None:
         return None
 
 
-def _at_once(call: Callable[[], Any], seconds: float = 0.0, seed: int = 0) -> exercises.Attempt:
-    "What stands in for `exercises.attempt`: the clock, the seeds and the interrupt are inside, so no thread is needed here."
+def _at_once(call: Callable[[], Any]) -> exercises.Attempt:  # quietly
     paper, made = io.StringIO(), exercises.Attempt()
     with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(io.StringIO()), np.errstate(all="ignore"):
         try:
@@ -190,20 +189,12 @@ def _at_once(call: Callable[[], Any], seconds: float = 0.0, seed: int = 0) -> ex
     return made
 
 
-@contextlib.contextmanager
-def _beside(question: exercises.Question):  # what looks at the answer does so inside, while this lasts
-    kept, exercises.attempt = exercises.attempt, _at_once
-    use = question.use
-
-    def inside(answer, *inputs):
-        away = getattr(answer, "away", answer)
-        return away.ask(use, list(inputs), {}) if isinstance(away, _Away) else use(answer, *inputs)
-
-    question.use = inside if looks_inside(question.name) else use
-    try:
-        yield
-    finally:
-        question.use, exercises.attempt = use, kept
+def _inside(question: exercises.Question, answer: Any, inputs: dict, seconds: float, seed: int) -> exercises.Attempt:
+    "What stands in for `exercises.run_here`: the clock, the seeds and the interrupt are inside, and no thread is needed."
+    if not looks_inside(question.name):
+        return _at_once(lambda: exercises.used(question, answer, inputs))
+    away = getattr(answer, "away", answer)
+    return _at_once(lambda: away.ask(question.use, list(inputs.values()), {}))
 
 # %% ../nbs/api/marking.ipynb #7271af01
 def _plainly(result: exercises.Result) -> exercises.Result:  # `_Told` is this module's own word
@@ -281,10 +272,18 @@ def _steps(cells: list[submissions.Cell], known: dict[str, OneTask]) -> list[_St
     return steps + [_Step(judge=name) for name in known if name not in judged]
 
 
-def _untouched(cells: list[submissions.Cell], name: str, task: OneTask) -> bool:  # nobody has written an answer
-    def bare(text):
-        return [line.rstrip() for line in text.strip().splitlines()]
+def _bare(text: str) -> list[str]:  # the lines, without the spaces that an editor adds or takes
+    return [line.rstrip() for line in text.strip().splitlines()]
 
+
+def _slow_imports(cells: list[submissions.Cell], known: dict[str, OneTask]) -> tuple[str, ...]:  # that answers name
+    own = [cell.source for cell in cells if not cell.name.endswith(("-check", "-key"))]
+    blank = [_bare(task.handed_out) for task in known.values()]
+    own = [source for source in own if _bare(source) not in blank]
+    return ("tensorflow", "keras") if any(re.search("keras|tensorflow", source) for source in own) else ()
+
+# %% ../nbs/api/marking.ipynb #8c3c2c5f
+def _untouched(cells: list[submissions.Cell], name: str, task: OneTask) -> bool:  # nobody has written an answer
     own = [cell for cell in cells if cell.name == name]
     others = "\n".join(
         cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))
@@ -292,7 +291,7 @@ def _untouched(cells: list[submissions.Cell], name: str, task: OneTask) -> bool:
     elsewhere = re.search(
         rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b", others, re.M
     )
-    return not elsewhere and all(bare(cell.source) == bare(task.handed_out) for cell in own)
+    return not elsewhere and all(_bare(cell.source) == _bare(task.handed_out) for cell in own)
 
 # %% ../nbs/api/marking.ipynb #dab1a512
 class _Orders:  # to the process of a notebook
@@ -397,8 +396,7 @@ def _judged(worker: _Worker, n: int, task: OneTask, student: str, own_figures: b
         return _plainly(exercises.check(question.name, answer, seed=seed))
     away = _Away(question, about, worker.order, seed)
     answer = type(away.__name__, (), {"away": away}) if about["is"] == "class" else away
-    with _beside(question):
-        return _plainly(exercises.check(question.name, answer, seed=seed))
+    return _plainly(exercises.check(question.name, answer, seed=seed, run=_inside))
 
 # %% ../nbs/api/marking.ipynb #b8d1ade4
 @contextlib.contextmanager
@@ -440,6 +438,7 @@ def mark_notebook(
     "Judge each answer of a notebook; `ValueError` if it is none."
     known = tasks(course, one.notebook)
     cells, said = submissions.cells(one.data), submissions.cells(one.data, "markdown")
+    place.warm_up(*_slow_imports(cells, known))
     worker = _Worker(place, _steps(cells, known), seconds)
     found: dict[str, exercises.Result] = {}
     with _nobodys_progress():

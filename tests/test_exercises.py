@@ -536,7 +536,14 @@ def ends_as_it_is_interrupted():
         pass
 
 
-ENDINGS = [leaves_by_a_value, leaves_by_another_error, leaves_by_the_same, leaves_a_block, swallows]
+def starts_threads():
+    while True:
+        other = threading.Thread(target=time.sleep, args=(0,))
+        other.start()
+        other.join()
+
+
+ENDINGS = [starts_threads, leaves_by_a_value, leaves_by_another_error, leaves_by_the_same, leaves_a_block, swallows]
 ENDINGS += [ends_as_it_is_interrupted, lambda: loops(1, 1)]
 
 
@@ -547,6 +554,21 @@ def test_an_interrupt_never_leaves_the_answers_thread(monkeypatch, answer):
     for _ in range(20):
         ended.append(exercises.attempt(answer, seconds=0.02).ended)
     assert (unhandled, all(ended)) == ([], True)
+
+
+class Unnameable:
+    "What an answer may call itself."
+
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    "name", [Unnameable(), None, b"importlib._bootstrap", ["importlib._bootstrap"]], ids=[1, 2, 3, 4]
+)
+def test_what_an_answer_calls_itself_does_not_disturb_the_clock(name):
+    done = exercises.attempt(lambda: exec("while True: pass", {"__name__": name}), seconds=0.05)
+    assert (done.late, done.ended) == (True, True)
 
 
 def test_what_the_course_does_around_an_answer_is_carried_through():

@@ -347,6 +347,18 @@ def test_on_a_cluster_one_of_whose_workers_dies(small):
     assert len((small / "out/grades.csv").read_text().splitlines()) == 7
 
 
+def test_frameworks_are_imported_before_the_notebooks_whose_answers_name_them():
+    look = "import sys\nassert {{'torch', {}}} <= {{*sys.modules}}\n" + RIGHT
+    with sandbox.Sandbox(trusted=bool(NO_ISOLATION)) as own:
+        for source, warm in (
+            (look.format("'numpy'"), ()),
+            (look.format("'keras', 'tensorflow'"), ("tensorflow", "keras")),
+        ):
+            one = submissions.Submission("ada", WEEK, "", handed_in(output_size=source))
+            assert marking.mark_notebook(one, COURSE, own)["rows"][0]["outcome"] == "passed"
+            assert own.warm == warm
+
+
 def test_what_bad_input_gets(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     put(folder, "ada", handed_in(output_size=RIGHT))
