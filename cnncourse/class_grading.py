@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -224,7 +225,7 @@ def _lines(marked: dict, assignment: str) -> Iterator[gradebook.Mark]:
 def _write_pages(handed_in, kept: _Kept, out: Path, graded: Graded) -> list[gradebook.Mark]:
     marks, by_student = [], {}
     for student, notebook, one in handed_in.found:
-        by_student.setdefault(student, []).append((notebook, one.parts[-2]))
+        by_student.setdefault(student, []).append((notebook, unicodedata.normalize("NFC", one.parts[-2])))
     nested = all(folder != student for student, own in by_student.items() for _, folder in own)
     for student, own in by_student.items():
         found = [(kept.read(student, notebook), folder) for notebook, folder in own]

@@ -32,11 +32,18 @@ def _answers(question: exercises.Question) -> list:  # nobody inside may have th
     return [answer for answer in known if callable(answer)]
 
 
+@functools.cache
+def _questions_by_value():  # inside, there are none of these modules
+    import cloudpickle
+
+    for sheet in exercises.sheets():
+        cloudpickle.register_pickle_by_value(sys.modules[f"cnncourse.questions.{sheet}"])
+
+
 def _packer(question: exercises.Question):  # writes functions by value, with what they reach and nothing more
     import cloudpickle
 
-    for name in {sheet for sheet in sys.modules if sheet.startswith("cnncourse.questions.")}:
-        cloudpickle.register_pickle_by_value(sys.modules[name])
+    _questions_by_value()
     secret = {id(answer) for answer in _answers(question)}
 
     class Packer(cloudpickle.Pickler):
@@ -239,15 +246,14 @@ def tasks(
 def texts(
     course: Path,
     notebook: str,
+    kind: str = "markdown",
 ) -> dict[str, str]:  # by nbgrader's name of the cell
-    "The texts of the questions as they are handed out, by which an older copy is known."
+    "The texts of the questions as they are handed out, by which an older copy is known; or the code cells."
     import nbformat
 
     source = nbformat.read(course / "nbs" / "exercises" / f"{notebook}.ipynb", as_version=4)
     made = grading.student_copy(source).cells
-    return {
-        c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == "markdown" and "nbgrader" in c.metadata
-    }
+    return {c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == kind and "nbgrader" in c.metadata}
 
 # %% ../nbs/api/marking.ipynb #04d957d4
 @dataclass
@@ -258,13 +264,25 @@ class _Step:  # a cell to run, or an answer to judge
     owner: str = ""  # the answer that is written in it
 
 
+def _defines(source: str, name: str) -> bool:  # an answer that somebody wrote
+    made = rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b"
+    return re.search(made, source, re.MULTILINE) is not None
+
+
+def _comes_later(cells: list[submissions.Cell], n: int, task: OneTask) -> bool:  # the answer stands below its check
+    blank, name = _bare(task.handed_out), task.question.name.split(".")[1]
+    own = [_defines(c.source, name) and not c.name.endswith("-check") and _bare(c.source) != blank for c in cells]
+    return any(own[n:]) and not any(own[:n])
+
+
 def _steps(cells: list[submissions.Cell], known: dict[str, OneTask]) -> list[_Step]:
     last = {cell.name: n for n, cell in enumerate(cells) if cell.name.endswith("-check")}
     steps, judged = [], set()
     for n, cell in enumerate(cells):
         name = cell.name.removesuffix("-check")
         if cell.name.endswith(("-check", "-key")):
-            if cell.name.endswith("-check") and name in known and last[cell.name] == n:
+            mine = cell.name.endswith("-check") and name in known and last[cell.name] == n
+            if mine and not _comes_later(cells, n, known[name]):
                 steps.append(_Step(judge=name))
                 judged.add(name)
         elif cell.source.strip():
@@ -275,7 +293,7 @@ def _steps(cells: list[submissions.Cell], known: dict[str, OneTask]) -> list[_St
 def _bare(text: str) -> list[str]:  # the lines, without the spaces that an editor adds or takes
     return [line.rstrip() for line in text.strip().splitlines()]
 
-
+# %% ../nbs/api/marking.ipynb #8a9b2ba3
 def _slow_imports(cells: list[submissions.Cell], known: dict[str, OneTask]) -> tuple[str, ...]:  # that answers name
     own = [cell.source for cell in cells if not cell.name.endswith(("-check", "-key"))]
     blank = [_bare(task.handed_out) for task in known.values()]
@@ -285,13 +303,10 @@ def _slow_imports(cells: list[submissions.Cell], known: dict[str, OneTask]) -> t
 # %% ../nbs/api/marking.ipynb #8c3c2c5f
 def _untouched(cells: list[submissions.Cell], name: str, task: OneTask) -> bool:  # nobody has written an answer
     own = [cell for cell in cells if cell.name == name]
-    others = "\n".join(
-        cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))
+    others = [cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))]
+    return not any(_defines(source, name) for source in others) and all(
+        _bare(cell.source) == _bare(task.handed_out) for cell in own
     )
-    elsewhere = re.search(
-        rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b", others, re.M
-    )
-    return not elsewhere and all(_bare(cell.source) == _bare(task.handed_out) for cell in own)
 
 # %% ../nbs/api/marking.ipynb #dab1a512
 class _Orders:  # to the process of a notebook
@@ -451,7 +466,12 @@ def mark_notebook(
                     found[step.judge] = _one_result(worker, n, task, one.student, own_figures)
         worker.close()
     rows = [_row(known[name], found[name], cells, name) for name in known]
-    ours = texts(course, one.notebook)
+    ours, checks = texts(course, one.notebook), texts(course, one.notebook, "code")
+    other = [
+        c.name for c in cells if c.name.endswith("-check") and _bare(c.source) != _bare(checks.get(c.name, c.source))
+    ]
+    if other:
+        worker.note(f"its test cells were changed ({', '.join(other[:5])}); the course's own were used")
     old = sorted({cell.name for cell in said if cell.name in ours and _asked(cell.source) != _asked(ours[cell.name])})
     gone = sorted({c.name.removesuffix("-check") for c in cells if c.name.endswith("-check")} - {*known, "sheet"})
     return {"rows": rows, "notes": worker.notes, "other texts": old, "unknown": gone}
@@ -460,7 +480,7 @@ def mark_notebook(
 def _asked(text: str) -> str:  # without the line below it, whose link leads to the site or into a workbook
     return re.sub(r"\n+\*[^\n]*read again: \[[^\n]*\*$", "", text.strip())
 
-
+# %% ../nbs/api/marking.ipynb #7a7b2ad1
 def _row(task: OneTask, result: exercises.Result, cells: list[submissions.Cell], name: str) -> dict:
     source = next((cell.source for cell in cells if cell.name == name), "")
     row = {key: getattr(result, key) for key in ("question", "outcome", "seed", "says", "examples", "remarks")}

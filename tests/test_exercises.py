@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import csv
 import functools
 import html
 import importlib
@@ -264,7 +265,21 @@ def half_right(copy, week: str):  # the first question wrong, the others as hand
     return copy
 
 
-@pytest.mark.parametrize("week", WEEKS[1:3])
+def exported(top: Path, week: str) -> dict[str, tuple[float, float]]:
+    "By student the score and the highest there is, as nbgrader's own table tells them."
+    from nbgrader.api import Gradebook
+    from nbgrader.plugins import CsvExportPlugin
+
+    plugin = CsvExportPlugin()
+    plugin.to = str(top / "grades.csv")
+    with Gradebook(f"sqlite:///{top / 'gradebook.db'}") as book:
+        plugin.export(book)
+    with open(plugin.to, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["assignment"] == week]
+    return {row["student_id"]: (float(row["score"] or 0), float(row["max_score"])) for row in rows}
+
+
+@pytest.mark.parametrize("week", [WEEKS[1], WEEKS[3], WEEKS[6]])
 def test_feedback_is_short_and_gives_nothing_away(classroom, week):
     top, api = classroom
     handed_out = nbformat.read(top / "release" / week / f"{week}.ipynb", as_version=4)
@@ -282,6 +297,7 @@ def test_feedback_is_short_and_gives_nothing_away(classroom, week):
     lines = [line for line in text.splitlines() if line.strip()]
     n_questions = sum(name.endswith("-check") for name in graded(handed_out))
     assert len(lines) < 20 * n_questions and max(map(len, lines)) < 400
+    assert exported(top, week)["wrong"] == (0, api.get_submission(week, "wrong")["max_score"])
 
 
 @pytest.mark.parametrize("answer, fails", [("", True), ("return size", True), (None, False)])
