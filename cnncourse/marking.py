@@ -265,8 +265,12 @@ class _Step:  # a cell to run, or an answer to judge
 
 
 def _defines(source: str, name: str) -> bool:  # an answer that somebody wrote
-    made = rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b"
-    return re.search(made, source, re.MULTILINE) is not None
+    made = re.compile(rf"[ \t]*(?:(def|class)[ \t]+{name}\b|{name}\b[^=]*=[^=])")  # from the start of a line: no line is
+    for line in source.split("\n") if name in source else ():  # read twice, however long somebody makes it
+        _, imports, taken = line.partition("import ")
+        if made.match(line) or (imports and re.search(rf"\b{name}\b", taken)):
+            return True
+    return False
 
 
 def _comes_later(cells: list[submissions.Cell], n: int, task: OneTask) -> bool:  # the answer stands below its check
@@ -478,7 +482,8 @@ def mark_notebook(
 
 
 def _asked(text: str) -> str:  # without the line below it, whose link leads to the site or into a workbook
-    return re.sub(r"\n+\*[^\n]*read again: \[[^\n]*\*$", "", text.strip())
+    above, _, last = text.strip().rpartition("\n")
+    return above.rstrip("\n") if last[:1] == last[-1:] == "*" and "read again: [" in last else text.strip()
 
 # %% ../nbs/api/marking.ipynb #7a7b2ad1
 def _row(task: OneTask, result: exercises.Result, cells: list[submissions.Cell], name: str) -> dict:
@@ -493,6 +498,8 @@ def _fingerprint(
 ) -> str:  # the same for code that differs in comments and spaces only; empty: too short to say
     import ast
 
+    if len(source) > 50_000:  # of a tree that takes a hundred times as much
+        return ""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         text = ast.dump(ast.parse(source))
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] if len(text) > 600 else ""

@@ -423,6 +423,12 @@ def without_checks(cells: list) -> list:  # whatever they hold now
     return kept
 
 
+def long_ones() -> list:  # what a careless pattern reads again and again
+    about = {"nbgrader": {"grade_id": "output_size-text"}}
+    text = {"cell_type": "markdown", "source": "a" + "\n" * 10**6 + "b", "metadata": about}
+    return [cell("import " * 10**6), cell("\n" * 10**6 + "output_size"), cell("x = [" + "0, " * 10**5 + "0]"), text]
+
+
 def unkind() -> dict[str, tuple[bytes, float]]:
     "By student what is handed in, and the points that it is worth."
     right, picture = handed_in(output_size=RIGHT), {"output_type": "display_data", "metadata": {}}
@@ -436,6 +442,7 @@ def unkind() -> dict[str, tuple[bytes, float]]:
         "below": (changed(handed_in(), lambda cells: [*cells, cell(RIGHT)]), 1),
         "many-cells": (changed(right, lambda cells: cells + [cell(f"x{n} = {n}") for n in range(50_000)]), 1),
         "outputs": (changed(right, lambda cells: [*cells, cell("1", [picture | {"data": {"image/png": "A" * 30_000_000}}])]), 1),
+        "long-lines": (changed(right, lambda cells: [*cells, *long_ones()]), 1),
         "magics": (handed_in(output_size="%matplotlib inline\n!ls\ndisplay(3)\n" + RIGHT, n_parameters=MAGIC), 2),
         "x..": (right, 1),
         unicodedata.normalize("NFD", "김하늘"): (right, 1),
