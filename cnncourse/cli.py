@@ -400,11 +400,11 @@ def _written(folder: Path | None) -> set[str]:  # default: in the workbook, if t
 
     if folder is None:
         with contextlib.suppress(runs.RunError):
-            return open_questions.written(runs.find_course() / "workbook")
+            return open_questions.answered_in(runs.find_course() / "workbook")
         return set()
     if not folder.is_dir():
         raise runs.UsageError(f"There is no folder {folder.resolve()}.")
-    return open_questions.written(folder)
+    return open_questions.answered_in(folder)
 
 # %% ../nbs/api/cli.ipynb #07052559
 @app.command()

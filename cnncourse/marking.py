@@ -265,7 +265,9 @@ class _Step:  # a cell to run, or an answer to judge
 
 
 def _defines(source: str, name: str) -> bool:  # an answer that somebody wrote
-    made = re.compile(rf"[ \t]*(?:(def|class)[ \t]+{name}\b|{name}\b[^=]*=[^=])")  # from the start of a line: no line is
+    made = re.compile(
+        rf"[ \t]*(?:(def|class)[ \t]+{name}\b|{name}\b[^=]*=[^=])"
+    )  # from the start of a line: no line is
     for line in source.split("\n") if name in source else ():  # read twice, however long somebody makes it
         _, imports, taken = line.partition("import ")
         if made.match(line) or (imports and re.search(rf"\b{name}\b", taken)):
@@ -293,7 +295,7 @@ def _steps(cells: list[submissions.Cell], known: dict[str, OneTask]) -> list[_St
             steps.append(_Step(title=f"<cell {n + 1}>", source=cell.source, owner=name if name in known else ""))
     return steps + [_Step(judge=name) for name in known if name not in judged]
 
-
+# %% ../nbs/api/marking.ipynb #724273f8
 def _bare(text: str) -> list[str]:  # the lines, without the spaces that an editor adds or takes
     return [line.rstrip() for line in text.strip().splitlines()]
 

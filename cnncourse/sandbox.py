@@ -269,12 +269,6 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
                 last = said.read().decode(errors="replace").strip().splitlines()[-1:]
                 raise SandboxError(f"The sandbox does not start: {' '.join(last) or 'it says nothing'}")
 
-    def warm_up(self, *modules: str):
-        "Import these too, in the first process, before the next notebook comes."
-        if more := tuple(name for name in modules if name not in self.warm):
-            self.stop()
-            self.warm += more
-
     def _hear(self) -> bytes:
         with contextlib.suppress(OSError):
             return self.control.recv(100)
@@ -296,6 +290,12 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
 # %% ../nbs/api/sandbox.ipynb #70f0a036
 class Sandbox(_FirstProcess):
     "A place for notebooks, one after the other; it closes with `with`."
+
+    def warm_up(self, *modules: str):
+        "Import these too, in the first process, before the next notebook comes."
+        if more := tuple(name for name in modules if name not in self.warm):
+            self.stop()
+            self.warm += more
 
     def desk(self) -> Desk:
         "A fresh process for a notebook; one at a time."
