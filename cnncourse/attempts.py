@@ -66,10 +66,15 @@ _DELICATE += ("tensorflow.python.autograph", "torch._dynamo.convert_frame", "tor
 _LONGEST, _MANY = 300, 100  # seconds that imports and first compilations may take, and how many are excused
 
 
+def _one_is_born() -> bool:  # a thread that does not run yet: Python gives it what is meant for the one that starts it
+    return any(thread.ident is None for thread in threading.enumerate())
+
+
 def _delicate(thread: threading.Thread) -> FrameType | None:  # the import or first compilation under way in it
     frame, found = sys._current_frames().get(thread.ident), None
     while frame is not None:
-        found = frame if str(frame.f_globals.get("__name__")).startswith(_DELICATE) else found
+        name = dict.get(frame.f_globals, "__name__")  # an answer's own names may be of any kind
+        found = frame if type(name) is str and name.startswith(_DELICATE) else found
         frame = frame.f_back
     return found
 
@@ -108,7 +113,7 @@ def _stop(worker: _Worker, patience: float = 2.0, longest: float = _LONGEST) -> 
     start, before, step = time.monotonic(), None, 0.02  # seconds
     while worker.is_alive() and patience > 0 and time.monotonic() < start + longest:
         delicate = _delicate(worker)
-        if delicate is None:
+        if delicate is None and not _one_is_born():
             worker.interrupt()
         if delicate is None or delicate is not before:  # one import may last, a loop of imports may not
             patience -= step

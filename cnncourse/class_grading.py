@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -85,9 +86,7 @@ def _course_hash(course: Path) -> str:  # of all that marks depend on
     import cnncourse
 
     library = Path(cnncourse.__path__[0])
-    rooms = ("exercises", "marking", "confined", "wire", "sandbox", "grading", "submissions")
-    paths = [library / f"{room}.py" for room in rooms]
-    paths += sorted((library / "questions").glob("*.py")) + sorted((course / "nbs" / "exercises").glob("*.ipynb"))
+    paths = sorted(library.rglob("*.py")) + sorted((course / "nbs" / "exercises").glob("*.ipynb"))
     digest = hashlib.sha256()
     for path in paths:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -226,7 +225,7 @@ def _lines(marked: dict, assignment: str) -> Iterator[gradebook.Mark]:
 def _write_pages(handed_in, kept: _Kept, out: Path, graded: Graded) -> list[gradebook.Mark]:
     marks, by_student = [], {}
     for student, notebook, one in handed_in.found:
-        by_student.setdefault(student, []).append((notebook, one.parts[-2]))
+        by_student.setdefault(student, []).append((notebook, unicodedata.normalize("NFC", one.parts[-2])))
     nested = all(folder != student for student, own in by_student.items() for _, folder in own)
     for student, own in by_student.items():
         found = [(kept.read(student, notebook), folder) for notebook, folder in own]

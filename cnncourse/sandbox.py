@@ -195,7 +195,7 @@ class Desk:
             raise Gone(f"it gave back too much: {error}") from None
         except wire.WireError as error:
             self.close()
-            raise Gone(f"what it sent was no answer: {error}") from None
+            raise Gone(f"its process sent no proper answer: were json, numpy or sys changed? ({error})") from None
 
     def close(self) -> int | None:  # how the process ended
         "End the process, and all that it left."
@@ -277,9 +277,11 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
     def stop(self):
         "End all of it."
         if self.first is not None:
+            self.control.close()  # it ends by itself then, and what it used is told to whoever waits
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.first.wait(0 if self.running else 5)
             self.first.kill()
             self.first.wait()
-            self.control.close()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.first = self.control = self.folder = None
@@ -288,6 +290,12 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
 # %% ../nbs/api/sandbox.ipynb #70f0a036
 class Sandbox(_FirstProcess):
     "A place for notebooks, one after the other; it closes with `with`."
+
+    def warm_up(self, *modules: str):
+        "Import these too, in the first process, before the next notebook comes."
+        if more := tuple(name for name in modules if name not in self.warm):
+            self.stop()
+            self.warm += more
 
     def desk(self) -> Desk:
         "A fresh process for a notebook; one at a time."

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import COURSE, cnncourse
+from rich.cells import cell_len
 
-from cnncourse import cli, comparisons, exercises
+from cnncourse import cli, comparisons, exercises, grading, open_questions
 
 SHEETS = [*exercises.sheets().values()]
 QUESTIONS = {question.name: question for sheet in SHEETS for question in sheet}
@@ -558,12 +560,32 @@ def test_graded_work_gives_nothing_away(monkeypatch):
 
 
 @pytest.mark.parametrize("width", [80, 100, 132])
-def test_a_sign_stays_beside_its_name(tmp_path, width):
-    done = cnncourse("progress", COLUMNS=str(width), CNNCOURSE_PROGRESS=str(tmp_path / "none.json"))
+@pytest.mark.parametrize(
+    "long", ["", "a folder with a long name/" * 4 + "없는 폴더" * 15 + "/" + "x" * 150], ids=["", "long"]
+)
+def test_a_sign_stays_beside_its_name(tmp_path, width, long):
+    kept = tmp_path / long / "none.json"
+    done = cnncourse("progress", COLUMNS=str(width), CNNCOURSE_PROGRESS=str(kept))
     lines = done.stdout.splitlines()
-    names = [name.split(".")[1] for name in QUESTIONS]
+    names = [name.split(".")[1] for name in (*QUESTIONS, *open_questions.open_questions())]
     assert all(f"○ {name}" in done.stdout for name in names), done.stdout
-    assert all(len(line.rstrip()) <= width and line.rstrip()[-1:] not in ("○", "✓", "✗") for line in lines)
+    assert all(cell_len(line.rstrip()) <= width and line.rstrip()[-1:] not in ("○", "✓", "✗", "✎") for line in lines)
+    assert str(kept) in "".join(line.removeprefix("  ") for line in lines)
+
+
+def test_an_answer_in_words_is_shown_as_written_when_its_cell_holds_words(tmp_path):
+    name = "why_convolution"
+    for text, sign in (("*Write your answer here.*", "○"), ("Few weights.", "✎"), ("", "○")):
+        copy = grading.student_copy(nbformat.read(COURSE / "nbs/exercises/02_convolution.ipynb", as_version=4))
+        next(c for c in copy.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name).source = text
+        for folder in (tmp_path, tmp_path / "exercises"):  # of `cnncourse release`, and a workbook
+            folder.mkdir(exist_ok=True)
+            nbformat.write(copy, folder / "02_convolution.ipynb")
+            done = cnncourse("progress", tmp_path, CNNCOURSE_PROGRESS=str(tmp_path / "none.json"))
+            assert f"{sign} {name}" in done.stdout
+            (folder / "02_convolution.ipynb").unlink()
+    done = cnncourse("progress", tmp_path / "nowhere")
+    assert done.returncode == 2 and "There is no folder" in done.stderr
 
 
 # Mutants of the official solutions

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["attempts", "comparisons"], ()),
     "results": ("comparisons",),
     "exercises": ("attempts", "comparisons", "files", "results"),
-    "open_questions": ("exercises",),
+    "open_questions": ("exercises", "submissions"),
     "reports": ("files", "pictures"),
     # each week on its rooms
     **dict.fromkeys(["scalers", "scaling_checks"], ()),
