@@ -22,7 +22,7 @@ import numpy as np
 from scipy.special import softmax
 
 from . import __version__, networks, splits
-from .arms import _AT_ONCE, ARMS, Arm, Contest, _floats, train_arm
+from .arms import _AT_ONCE, ARMS, Arm, Contest, _floats, choose_arm, train_arm
 from .augmentation import Augmenter, Brightness, Contrast, Scale, Shift
 from .gathering import Gathered, as_bytes, gather_pictures, read_files
 from .networks import Network
@@ -349,7 +349,7 @@ def _fields(net: Network) -> tuple:
 def _keep_arm(arm: Arm, path: Path, mark: str):
     arrays = {f"weights.{name}": array for name, array in arm.weights.items()}
     arrays |= {"logits": np.asarray(arm.logits, np.float64), "y": np.asarray(arm.y, np.int64)}
-    rest = {key: getattr(arm, key) for key in ("name", "tries", "curves", "seconds", "temperature")}
+    rest = {key: getattr(arm, key) for key in ("name", "tries", "chosen", "curves", "seconds", "temperature")}
     save_arrays(arrays, path, mark=mark, net=networks.to_json(arm.net), rest=json.dumps(rest))
 
 
@@ -472,7 +472,7 @@ def _few_threads(
 
 # %% ../nbs/api/classifier.ipynb #4d0cd22a
 def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, augment, keep, say) -> "Classifier":
-    "Divide, train the arms, choose on validation, and look at the test once."
+    "Divide, train the arms, choose on validation (see `choose_arm`), and look at the test once."
     seed, framework = settings["seed"], settings["framework"]
     groups = [groups(name) for name in found.names] if callable(groups) else groups
     parts, left = _divided(found, settings, groups)
@@ -480,7 +480,7 @@ def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, au
     task = Contest(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
     with _few_threads(framework):
         arms = _trained(task, names)
-    best = min(arms, key=lambda name: arms[name].best["loss"])
+    best = choose_arm(arms)
     about = _facts(found, parts, arms, best, settings) | {"notes": _notes(found, parts, left, folds)}
     about["leaks"] = [[leak.one, leak.other, list(leak.sides), leak.why] for leak in left]
     net, learnt = _like(arms[best].net, backbone[0]), folds[0][0] if len(folds) == 1 else task.used

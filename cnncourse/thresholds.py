@@ -11,7 +11,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 # %% ../nbs/api/thresholds.ipynb #20bfc740
 def check_scores(
@@ -96,6 +95,8 @@ class Recall(_Share):
 def _share(kind, scores, threshold, confidence):
     "The scores above a threshold, with the exact interval of their share."
     scores = check_scores(scores)
+    from scipy import stats  # slow to import, and a plain threshold needs none of it
+
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1; got {confidence}")
     count, n = int(flag(scores, threshold).sum()), len(scores)
@@ -156,6 +157,8 @@ def _tail(scores, *, q, tail, **_):
     if 1 - q >= share or len(beyond) < 2 or np.ptp(beyond) == 0:
         return max(least, np.quantile(scores, q))  # there is no tail to fit
     shape, scale = _pareto(beyond)
+    from scipy import stats
+
     return max(least, start + stats.genpareto.ppf(1 - (1 - q) / share, shape, scale=scale))
 
 # %% ../nbs/api/thresholds.ipynb #d1ce2c1d
