@@ -271,7 +271,7 @@ def _train(task: Contest, course: Course, name: str, start: dict, rate: float, l
     common = {"batch_size": 32, "weight_decay": 1e-3, "augment": augment, "seed": task.seed, "callbacks": callbacks}
     return model, fit(model, _Bytes(task, learn, scale), lr=rate, validation=validation, **common, **settings)
 
-
+# %% ../nbs/api/arms.ipynb #0b7fd2c6
 class _Telling(training.Callback):  # after each epoch
     def __init__(self, say: Callable, what: str):
         self.say, self.what = say, what
@@ -378,7 +378,7 @@ def _in_fold(task: Contest, course: Course, name: str, rate: float, n: int, epoc
 def _trained_on_few(task: Contest, name: str, course: Course, beside: Arm | None = None) -> Arm:
     "The rates race in the first fold; the best goes on, unless it does no better there than `beside`."
     first, every = task.folds[0][1], task.held_out
-    epochs = max(8, ceil(course.steps / ceil(len(task.used) / 32)))
+    epochs = max(6, ceil(course.steps / ceil(len(task.used) / 32)))
     runs = [_in_fold(task, course, name, rate, 0, epochs) for rate in course.rates]
     losses = [_measured(logits, task.y[first]) for logits, *_ in runs]
     tries = [{"rate": rate, "epochs": epochs, **row} for rate, row in zip(course.rates, losses, strict=True)]
@@ -441,7 +441,8 @@ def _own_arm(task: Contest) -> Arm:
     net = _with_head(_own(task.x.shape[1:]), task.n_classes)
     start = networks.get_weights(_model(task, net))
     starts = [start] * (len(task.folds) + 1)
-    return _trained_arm(task, "own", Course(net, starts, (2e-3, 8e-3), norms=True, steps=60, race=40, patience=60))
+    rates = (4e-3, 1.6e-2) if len(task.folds) > 1 else (2e-3, 8e-3)  # a rate that falls may begin higher
+    return _trained_arm(task, "own", Course(net, starts, rates, norms=True, steps=36, race=40, patience=60))
 
 
 def _borrowed_arm(task: Contest) -> Arm:
@@ -452,8 +453,8 @@ def _borrowed_arm(task: Contest) -> Arm:
     strength = frozen.best["rate"]
     learns = [learn for learn, _ in task.folds] + [_learnt_from(task)]
     starts = [weights | _head(task, features, strength, learn) for learn in learns]
-    rates = (5e-4, 2e-3) if len(task.folds) > 1 else (1e-4, 5e-4)
-    course = Course(frozen.net, starts, rates, norms=False, steps=24, race=4, patience=8)
+    rates = (7e-4, 2e-3) if len(task.folds) > 1 else (1e-4, 5e-4)
+    course = Course(frozen.net, starts, rates, norms=False, steps=12, race=4, patience=8)
     fine = _trained_arm(task, "borrowed", course, frozen)
     better = fine if len(fine.y) == len(frozen.y) and clearly_less(fine, frozen) else frozen
     better.chosen += len(frozen.tries) if better is fine else 0

@@ -29,6 +29,7 @@ from .networks import Network
 from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
 from .published_weights import Published, _like, _scale_of
+from .thresholds import exact_interval, fit_threshold
 from .weights import Carrier, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/classifier.ipynb #937ff050
@@ -93,10 +94,7 @@ class Tested(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         "Where the accuracy on all such pictures is to be expected: 95 %, exact (Clopper and Pearson 1934)."
-        from scipy import stats  # slow to import, and no prediction needs it
-
-        found = stats.binomtest(self.right, len(self.y)).proportion_ci(0.95, method="exact")
-        return float(found.low), float(found.high)
+        return exact_interval(self.right, len(self.y))
 
     @property
     def confusion(self) -> np.ndarray:
@@ -411,8 +409,6 @@ def _notes(found: Gathered, parts: splits.Parts, leaks: list, folds: list) -> li
 
 def _learn_what_is_known(classifier: Classifier, places: np.ndarray, none: float, seed: int):
     "Fill in the bank and the threshold."
-    from cnncourse.thresholds import fit_threshold
-
     found = classifier.pictures
     rng, depth = np.random.default_rng(seed), int(np.prod(classifier.net.shapes[_before(classifier.net)]))
     most = min(1000, max(50, _BANK // 8 // depth))
