@@ -377,18 +377,20 @@ def _in_fold(task: Contest, course: Course, name: str, rate: float, n: int, epoc
 
 def _trained_on_few(task: Contest, name: str, course: Course, beside: Arm | None = None) -> Arm:
     "The rates race in the first fold; the best goes on, unless it does no better there than `beside`."
-    first, every = task.folds[0][1], task.held_out
+    y, tries, found = task.y[task.folds[0][1]], [], []
     epochs = max(6, ceil(course.steps / ceil(len(task.used) / 32)))
-    runs = [_in_fold(task, course, name, rate, 0, epochs) for rate in course.rates]
-    losses = [_measured(logits, task.y[first]) for logits, *_ in runs]
-    tries = [{"rate": rate, "epochs": epochs, **row} for rate, row in zip(course.rates, losses, strict=True)]
-    best = _least(tries)
-    (logits, weights, curves), rate = runs[best], course.rates[best]
-    arm = Arm(name, course.net, weights, tries, logits, task.y[first], best, curves)
+    for rate in course.rates:
+        logits, weights, curves = _in_fold(task, course, name, rate, 0, epochs)
+        tries.append({"rate": rate, "epochs": epochs, **_measured(logits, y)})
+        found.append(Arm(name, course.net, weights, tries, logits, y, len(found), curves))
+        if beside and clearly_less(beside, found[-1]):
+            break  # hopeless: nor does another rate help
+    arm = found[best := _least(tries)]
     if beside and not _gain(arm, beside).mean() > 0:
         return arm
+    rate = arm.best["rate"]
     others = [_in_fold(task, course, name, rate, n, epochs)[0] for n in range(1, len(task.folds))]
-    arm.logits, arm.y = np.concatenate([logits, *others]), task.y[every]
+    arm.logits, arm.y = np.concatenate([arm.logits, *others]), task.y[task.held_out]
     tries[best] |= _measured(arm.logits, arm.y)
     if not beside or clearly_less(arm, beside):
         arm.weights = _at_last(task, course, name, rate, epochs, arm)
@@ -453,7 +455,7 @@ def _borrowed_arm(task: Contest) -> Arm:
     strength = frozen.best["rate"]
     learns = [learn for learn, _ in task.folds] + [_learnt_from(task)]
     starts = [weights | _head(task, features, strength, learn) for learn in learns]
-    rates = (7e-4, 2e-3) if len(task.folds) > 1 else (1e-4, 5e-4)
+    rates = (2e-3, 7e-4) if len(task.folds) > 1 else (1e-4, 5e-4)
     course = Course(frozen.net, starts, rates, norms=False, steps=12, race=4, patience=8)
     fine = _trained_arm(task, "borrowed", course, frozen)
     better = fine if len(fine.y) == len(frozen.y) and clearly_less(fine, frozen) else frozen
