@@ -287,7 +287,7 @@ def _adam(groups: list[dict]):
 
     class Adam(torch.optim.Optimizer):
         def add_param_group(self, group):
-            self.param_groups.append(self.defaults | group)
+            self.param_groups.append(group)
 
         def zero_grad(self):
             for group in self.param_groups:
@@ -310,7 +310,7 @@ def _adam(groups: list[dict]):
             spread = (square.sqrt() / (1 - 0.999**n) ** 0.5).add_(1e-8)
             p.addcdiv_(mean, spread, value=-rate / (1 - 0.9**n))
 
-    return Adam(groups, {"lr": 1e-3, "weight_decay": 0.0})
+    return Adam(groups, {})
 
 # %% ../nbs/api/arms.ipynb #b6e2f5d8
 def _settle(task: Contest, model, places: np.ndarray):
