@@ -451,20 +451,17 @@ def _facts(found: Gathered, parts: splits.Parts, arms: dict[str, Arm], best: str
 
 
 @contextlib.contextmanager
-def _few_threads(
-    framework: str,
-):  # of PyTorch: small steps gain little by more, and on a busy machine each waits for the last
-    if framework != "torch":
-        yield
-        return
-    import torch
+def _few_threads(task: Contest):  # small steps gain little by more, and on a busy machine each waits for the last
+    from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // 2)))
-    try:
+    few = threadpool_limits(1, user_api="blas") if len(task.folds) > 1 else contextlib.nullcontext()
+    with few, contextlib.ExitStack() as stack:
+        if task.framework == "torch":
+            import torch
+
+            stack.callback(torch.set_num_threads, before := torch.get_num_threads())
+            torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // 2)))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 # %% ../nbs/api/classifier.ipynb #4d0cd22a
 def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, augment, keep, say) -> "Classifier":
@@ -474,7 +471,7 @@ def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, au
     parts, left = _divided(found, settings, groups)
     folds, backbone = _folds(parts, found.y, groups, seed), backbone or course_backbone()
     task = Contest(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
-    with _few_threads(framework):
+    with _few_threads(task):
         arms = _trained(task, names)
     best = choose_arm(arms)
     about = _facts(found, parts, arms, best, settings) | {"notes": _notes(found, parts, left, folds)}
