@@ -93,10 +93,10 @@ def _ways(classifier: Classifier) -> list[Part]:
         }
         rows.append(row | {"chosen": "yes" if name == about["chosen"] else ""})
     tries = [
-        {"way": name, "kind": row.get("what", ""), "rate": f"{row['rate']:g}", "epochs": row["epochs"], "loss": f"{row['loss']:.3f}", "right": f"{row['accuracy']:.1%}"}
+        {"way": name, "kind": row.get("what", ""), "rate": f"{row['rate']:g}", "epochs": row["epochs"], "loss": f"{row['loss']:.3f}", "right": f"{row['accuracy']:.1%}", "of pictures": row["pictures"]}
         for name, arm in about["arms"].items() for row in arm["tries"]
     ]  # fmt: skip
-    why = "All learnt from the same pictures and were judged on the same others. The smallest loss on validation is chosen."
+    why = "All learnt from the same pictures and were judged on the same others. Borrowed features are taken, unless the loss of another way is less by more than twice the standard error of the difference, picture by picture."
     return [
         heading("The ways that competed"),
         text(why),

@@ -856,7 +856,7 @@ def train(
     framework: Annotated[str, typer.Option(help="torch or keras.")] = "torch",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same classifier.")] = 0,
 ):
-    "Learn to tell the classes of FOLDER apart, in four ways, and keep the best as one file; stopped, the same command goes on."
+    "Learn to tell the classes of FOLDER apart, in four ways, and keep one of them as one file; stopped, the same command goes on."
     from cnncourse.classifier import Classifier
     from cnncourse.classifier_reports import report_training
 
