@@ -285,7 +285,9 @@ def _serve_lab(course: Path, root: Path, port: int, more: list[str], browser: bo
 def _course_of(folder: Path | None) -> Path:  # whose settings JupyterLab gets: a folder of one's own may lie anywhere
     if folder is None:
         return runs.find_course()
-    for start in (None, Path(__file__).parent):
+    import cnncourse
+
+    for start in (None, Path(cnncourse.__path__[0]).parent):
         with contextlib.suppress(runs.UsageError):
             return runs.find_course(start)
     return folder

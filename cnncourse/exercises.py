@@ -668,8 +668,8 @@ def _failure(
     outcome, sentence = _diagnosis(question, answer, trials, rows)
     first = min((trial for trial in trials if trial.says), key=lambda trial: (trial.attempt.late, _small(trial.inputs)))
     small = _shrunk(question, answer, seed, first, run) if run and outcome != "not answered" else first
-    examples = _examples(trials, small, _own(question))
-    result = Result(question.name, outcome, seed, [sentence] if sentence else [], examples)
+    says, examples = [sentence] if sentence else [], _examples(trials, small, _own(question))
+    result = Result(question.name, outcome, seed, says, examples)
     result.remarks = _printed(trials) + _help(question, seed, True)
     if outcome == "not answered":
         return result
@@ -680,7 +680,7 @@ def _failure(
     result.share = question.shares.get(sentence, 0.0)
     return result
 
-
+# %% ../nbs/api/exercises.ipynb #7d41c0ae
 def _verdict(
     question: Question, answer: Any, seed: int, rows: list[list[Attempt]], shrink: bool, run: Runner
 ) -> Result:
