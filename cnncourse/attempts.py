@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import dis
 import functools
+import gc
 import inspect
 import io
 import linecache
@@ -20,7 +21,10 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import accumulate, chain, repeat, starmap
+from operator import methodcaller
 from types import CellType, CodeType, FrameType, MethodType
 from typing import Any
 
@@ -70,12 +74,22 @@ def _one_is_born() -> bool:  # a thread that does not run yet: Python gives it w
     return any(thread.ident is None for thread in threading.enumerate())
 
 
+def _frames(thread: threading.Thread) -> list[FrameType]:  # of one moment, the innermost first
+    now = map(methodcaller("get", thread.ident), starmap(sys._current_frames, [()]))
+    found, collects = deque(), gc.isenabled()
+    gc.disable()  # a finaliser would let the thread go on, and a frame that has gone on must not be asked for its caller
+    with contextlib.suppress(AttributeError):  # the outermost has none; no line of Python runs before that
+        found.extend(accumulate(chain(now, repeat("f_back")), getattr))
+    if collects:
+        gc.enable()
+    return [frame for frame in found if frame is not None]
+
+
 def _delicate(thread: threading.Thread) -> FrameType | None:  # the import or first compilation under way in it
-    frame, found = sys._current_frames().get(thread.ident), None
-    while frame is not None:
+    found = None
+    for frame in _frames(thread):
         name = dict.get(frame.f_globals, "__name__")  # an answer's own names may be of any kind
         found = frame if type(name) is str and name.startswith(_DELICATE) else found
-        frame = frame.f_back
     return found
 
 # %% ../nbs/api/attempts.ipynb #a3e97c16
