@@ -1,11 +1,13 @@
 """Answers that people gave: each right one passes and each wrong one fails, whatever the seed, with a sentence that is true of it."""
 
+import gc
 import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import nbformat
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from conftest import COURSE, cnncourse
 from rich.cells import cell_len
 
-from cnncourse import cli, comparisons, exercises, grading, open_questions
+from cnncourse import attempts, cli, comparisons, exercises, grading, open_questions
 
 SHEETS = [*exercises.sheets().values()]
 QUESTIONS = {question.name: question for sheet in SHEETS for question in sheet}
@@ -611,3 +613,36 @@ def test_a_solution_with_one_thing_changed_fails(name):
     rows = exercises._probes(question, 0)
     for line, mutant in (found[len(found) // 3], found[2 * len(found) // 3]):  # the same each time
         assert not MUTANTS.survives(question, mutant, 0, rows) or line in SURVIVORS.get(name, []), line
+
+
+def test_the_frames_of_a_thread_are_of_one_moment():
+    "No garbage is collected meanwhile: a finaliser would let the thread go on, and Python crashed on what it then found."
+    started, end, collected = threading.Event(), threading.Event(), []
+
+    def deep(n):
+        if n:
+            return deep(n - 1)
+        started.set()
+        end.wait()
+
+    def note(phase, about):
+        collected.append(phase)
+
+    thread = threading.Thread(target=deep, args=(300,))
+    thread.start()
+    started.wait()
+    kept = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(1)
+    try:
+        collected.clear()
+        frames = attempts._frames(thread)
+        seen = len(collected)
+    finally:
+        gc.set_threshold(*kept)
+        gc.callbacks.remove(note)
+        end.set()
+        thread.join()
+    assert sum(frame.f_code is deep.__code__ for frame in frames) == 301 and gc.isenabled()
+    assert seen < 20  # 300 frames are made; before and behind the look there may be some
+    assert attempts._frames(thread) == []
