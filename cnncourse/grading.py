@@ -214,7 +214,7 @@ def teacher_copy(
     made.cells = [cell for cell in made.cells if cell.source.strip()]
     return made
 
-
+# %% ../nbs/api/grading.ipynb #5be07d19
 def short_feedback() -> type:
     "A preprocessor for nbgrader's pages of feedback: headings, answers, verdicts; no hidden test."
     from nbgrader.preprocessors import NbGraderPreprocessor
