@@ -13,11 +13,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import class_reports, files, gradebook, grading, marking, sandbox, submissions
+from . import class_reports, files, gradebook, grading, marking, runs, sandbox, submissions
 from .pictures import shown
 from .submissions import Trouble
 
@@ -56,29 +55,19 @@ def mark_one(
         return about | {"trouble": str(error)}
 
 # %% ../nbs/api/class_grading.ipynb #5708cb97
-@contextmanager
-def _workers(jobs: int, scheduler: str | None):
-    from joblib import Parallel
-
-    if scheduler is None:
-        yield Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
-        return
-    from cnncourse.claim_runs import _cluster
-
-    with _cluster(scheduler):
-        yield Parallel(return_as="generator_unordered", batch_size=1)
-
-
 def _each(
     work: Iterator[submissions.Submission], settings: Settings, jobs: int, scheduler: str | None
 ) -> Iterator[dict]:
-    if scheduler is None and jobs == 1:
-        yield from (mark_one(one, settings) for one in work)
-        return
-    from joblib import delayed
+    calls, ahead = ((one, settings) for one in work), "2*n_jobs"  # a large class is not read at once
+    if scheduler is not None:
+        yield from runs.on_cluster(mark_one, calls, scheduler, ahead=ahead)
+    elif jobs == 1:
+        yield from (mark_one(*call) for call in calls)
+    else:
+        from joblib import Parallel, delayed
 
-    with _workers(jobs, scheduler) as run:
-        yield from run(delayed(mark_one)(one, settings) for one in work)
+        shared = Parallel(jobs, return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
+        yield from shared(delayed(mark_one)(*call) for call in calls)
 
 # %% ../nbs/api/class_grading.ipynb #1eb19c12
 @functools.cache

@@ -16,11 +16,10 @@ import numpy as np
 from .arms import ARMS
 from .classifier import NONE, Classifier, Prediction, Predictions
 from .drawing import describe
-from .files import write_whole
+from .files import defused, write_whole
 from .pictures import PictureError, read_picture
 from .plots import confusion_matrix, training_curves
 from .reports import Part, figure, folded, gallery, heading, picture, report, table, text
-from .watch_tables import defused
 
 # %% ../nbs/api/classifier_reports.ipynb #8f043682
 def reliability(

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import files
-from .watch_tables import defused
 
 # %% ../nbs/api/gradebook.ipynb #4edd2362
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ def write_grades(
         columns[mark.question] = mark.of
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["student", *map(defused, columns), "points", "of"])
+    table.writerow(["student", *map(files.defused, columns), "points", "of"])
     for student in sorted(rows):
         own = rows[student]
         cells = [f"{own[name]:g}" if name in own else "" for name in columns]
-        table.writerow([defused(_readable(student)), *cells, f"{sum(own.values()):g}", f"{sum(columns.values()):g}"])
+        table.writerow(
+            [files.defused(_readable(student)), *cells, f"{sum(own.values()):g}", f"{sum(columns.values()):g}"]
+        )
     files.write_whole(path, text.getvalue().encode("utf-8-sig"))
 
 

@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import confined, wire
@@ -69,17 +70,9 @@ def _library() -> Path:  # of the course
 def _homes() -> list[Path]:  # of Python and its packages
     places = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
     places |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {
-        os.path.dirname(os.path.dirname(module.__file__)) for name in ("numpy", "torch") if (module := _module(name))
-    }
+    found = filter(None, map(find_spec, ("numpy", "torch")))  # they may lie elsewhere than the rest
+    places |= {os.path.dirname(os.path.dirname(spec.origin)) for spec in found}
     return sorted({form for place in places for form in (Path(place), Path(place).resolve())})
-
-
-def _module(name: str):
-    from importlib.util import find_spec
-
-    found = find_spec(name)
-    return found if found is None else type("Found", (), {"__file__": found.origin})
 
 # %% ../nbs/api/sandbox.ipynb #759ebd36
 def _within(path: Path, places: list[Path]) -> bool:
