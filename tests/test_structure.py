@@ -23,7 +23,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["attempts", "comparisons"], ()),
     "results": ("comparisons",),
     "exercises": ("attempts", "comparisons", "files", "results"),
-    "open_questions": ("exercises",),
+    "open_questions": ("exercises", "submissions"),
     "reports": ("files", "pictures"),
     # each week on its rooms
     **dict.fromkeys(["scalers", "scaling_checks"], ()),
@@ -68,7 +68,7 @@ MAY_IMPORT = {
         *("arms", "augmentation", "files", "gathering", "networks", "pictures", "pretraining"),
         *("published_weights", "splits", "thresholds", "weights"),
     ),
-    "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports", "watch_tables"),
+    "classifier_reports": ("arms", "classifier", "drawing", "files", "pictures", "plots", "reports"),
     "transfer": (
         "arms",
         "classifier",
@@ -87,7 +87,7 @@ MAY_IMPORT = {
     "inspectors": ("pictures", "scaling", "scorers", "thresholds", "weights"),
     "watch_tables": ("files", "pictures"),
     "watch_reports": ("pictures", "reports", "thresholds", "watch_tables"),
-    "inspection": ("inspectors", "pictures", "reports", "thresholds", "watch_reports", "watch_tables"),
+    "inspection": ("files", "inspectors", "pictures", "reports", "thresholds", "watch_reports", "watch_tables"),
     "anomaly": ("scaling", "networks", "scorers", "redrawing", "defects", "thresholds", "inspection", "inspectors"),
     # where things are: boxes, what is responsible for them, and how good a detector is
     "boxes": ("labels",),
@@ -113,7 +113,7 @@ MAY_IMPORT = {
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
-    "claim_runs": ("claims", "verdicts"),
+    "claim_runs": ("claims", "runs", "verdicts"),
     "trials": ("datasets", "layers", "torch_models", "training"),
     "scaling_claims": ("claims", "layers", "torch_models", "training", "trials"),
     "pooling_claims": ("claims", "layers", "scaling_claims", "torch_models", "trials"),
@@ -140,10 +140,10 @@ MAY_IMPORT = {
     "sandbox": ("confined", "wire"),
     "submissions": ("pictures",),
     "marking": ("exercises", "grading", "sandbox", "submissions", "wire"),
-    "gradebook": ("files", "watch_tables"),
+    "gradebook": ("files",),
     "class_reports": ("exercises", "gradebook", "reports", "submissions"),
     "class_grading": (
-        *("claim_runs", "class_reports", "files", "gradebook", "grading", "marking", "pictures"),
+        *("class_reports", "files", "gradebook", "grading", "marking", "pictures", "runs"),
         *("sandbox", "submissions"),
     ),
 }
