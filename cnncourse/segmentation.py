@@ -27,8 +27,17 @@ def slow_confusion(
     n_classes: int,
 ) -> np.ndarray:  # (n_classes, n_classes): row the truth, column the answer
     "How many pixels of each class were given each class, one pixel after the other."
-    table = np.zeros((n_classes, n_classes), np.int64)
-    for t, a in zip(np.ravel(truth), np.ravel(answer), strict=True):
+    truth, answer = np.asarray(truth), np.asarray(answer)
+    if truth.shape != answer.shape:
+        raise ValueError(
+            f"two maps of one shape are compared; got {truth.shape} and {answer.shape}"
+        )
+    known, table = range(n_classes), np.zeros((n_classes, n_classes), np.int64)
+    for t, a in zip(truth.ravel().tolist(), answer.ravel().tolist(), strict=True):
+        if t not in known or a not in known:
+            raise ValueError(
+                f"labels must be from 0 to {n_classes - 1}; got {t} and {a}"
+            )
         table[t, a] += 1
     return table
 
@@ -55,7 +64,12 @@ def slow_boundary_f1(
     tolerance: float = 2.0,  # pixels
 ) -> float:  # NaN if neither has an edge
     "How well two edges agree, each edge pixel compared with each."
-    a, b = _edge_places(np.asarray(truth)), _edge_places(np.asarray(answer))
+    truth, answer = np.asarray(truth), np.asarray(answer)
+    if truth.ndim != 2 or truth.shape != answer.shape:
+        raise ValueError(
+            f"two masks (h, w) are compared; got shapes {truth.shape} and {answer.shape}"
+        )
+    a, b = _edge_places(truth), _edge_places(answer)
     if not len(a) or not len(b):
         return float("nan") if len(a) == len(b) else 0.0
     near = np.hypot(*(a[:, None] - b[None]).transpose(2, 0, 1)) <= tolerance
@@ -104,7 +118,7 @@ def coarse(
 ) -> np.ndarray:  # (n, h, w)
     "The best map of labels that is constant on blocks of step × step pixels."
     labels = np.asarray(labels)
-    if labels.ndim != 3 or any(side % step for side in labels.shape[1:]):
+    if step < 1 or labels.ndim != 3 or any(side % step for side in labels.shape[1:]):
         raise ValueError(
             f"labels must be maps (n, h, w), height and width multiples of {step}; got "
             f"shape {labels.shape}"
@@ -121,7 +135,8 @@ def checkerboard(
 ) -> float:  # from 0, no pattern, to 1, nothing but a pattern
     "The share of the spread of maps that is a fixed pattern of step × step pixels."
     maps = np.asarray(maps, float)
-    if maps.ndim != 4 or any(side % step for side in maps.shape[2:]) or not maps.size:
+    fits = maps.ndim == 4 and maps.size and step >= 1
+    if not fits or any(side % step for side in maps.shape[2:]):
         raise ValueError(
             f"maps must have shape (n, k, h, w), with multiples of {step} pixels; got "
             f"{maps.shape}"
@@ -139,6 +154,10 @@ def slow_count(
     corners: bool = True,  # pixels that touch at a corner hang together
 ) -> int:
     "How many parts of a mask hang together, found by walking."
+    if np.ndim(mask) != 2:
+        raise ValueError(
+            f"mask must be truth values (h, w); got shape {np.shape(mask)}"
+        )
     near = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if corners or not (i and j)]
     left, n = set(map(tuple, np.argwhere(mask).tolist())), 0
     while left:
