@@ -28,6 +28,7 @@ from .inspection import Watched, follow, watch
 from .inspectors import Inspector, Judgement, cross_scores, detail_features
 from cnncourse.networks import (
     Activation,
+    BatchNorm,
     Concat,
     Conv,
     Dense,
@@ -187,25 +188,31 @@ def unet(
     *,
     skips: bool = True,  # False: the same network, all passes the middle
     bottleneck: int | None = None,  # maps that the middle is narrowed to
+    outputs: int | None = None,  # maps it gives; None: as many as the picture has
+    norm: bool = False,  # batch normalisation after each convolution but the last
 ) -> Network:
     "Down by max pooling, up by doubling, with a skip between maps of equal size."
     _check_depth(shape, depth)
-    relu, nodes = Activation("relu"), []
-    for i in range(depth):
-        nodes += [
-            (f"down{i}", Conv(width * 2**i, 3, padding=1)),
-            (f"down{i}_relu", relu),
-            (f"pool{i}", MaxPool(2)),
+
+    def conv(name, maps):
+        after = [(f"{name}_norm", BatchNorm())] if norm else []
+        return [
+            (name, Conv(maps, 3, padding=1)),
+            *after,
+            (f"{name}_relu", Activation("relu")),
         ]
-    nodes += [("middle", Conv(width * 2**depth, 3, padding=1)), ("middle_relu", relu)]
+
+    nodes = []
+    for i in range(depth):
+        nodes += [*conv(f"down{i}", width * 2**i), (f"pool{i}", MaxPool(2))]
+    nodes += conv("middle", width * 2**depth)
     nodes += [("narrow", Conv(bottleneck, 1))] if bottleneck else []
     for i in reversed(range(depth)):
         join = (f"skip{i}", Concat(), (f"double{i}", f"down{i}_relu"))
         nodes += [(f"double{i}", Upsample(2)), *([join] if skips else [])]
-        nodes += [(f"up{i}", Conv(width * 2**i, 3, padding=1)), (f"up{i}_relu", relu)]
-    return Network(
-        "UNet", tuple(shape), [*nodes, ("out", Conv(shape[0], 3, padding=1))]
-    )
+        nodes += conv(f"up{i}", width * 2**i)
+    last = ("out", Conv(shape[0] if outputs is None else outputs, 3, padding=1))
+    return Network("UNet", tuple(shape), [*nodes, last])
 
 # %% ../nbs/07_anomaly.ipynb #d036c594
 class Reconstruction(Scorer):

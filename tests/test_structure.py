@@ -110,6 +110,10 @@ MAY_IMPORT = {
         *("labels", "layers", "networks", "pictures", "pixel_losses"),
         *("tiling", "trained_nets", "training", "weights"),
     ),
+    "segmentation": (
+        *("anomaly", "convolutional", "counting", "layers", "mask_scores", "masks", "pictures"),
+        *("pixel_losses", "segmenters", "tiling"),
+    ),
     # a claim is an experiment
     "verdicts": (),
     "claims": ("curriculum", "files", "verdicts"),
