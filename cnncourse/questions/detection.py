@@ -329,7 +329,7 @@ def _boxed(x, y, w, h):
 
 def _panel(failure, rng):  # boxes and names of the two things, then of what was said, surest first
     w, h = rng.uniform(24, 30, 2), rng.uniform(24, 30, 2)
-    left, right = (_boxed(rng.uniform(6, 14) + 48 * i, rng.uniform(10, 30), w[i], h[i]) for i in range(2))
+    left, right = (_boxed(rng.uniform(6, 14) + 48 * i, rng.uniform(10, 22), w[i], h[i]) for i in range(2))
     names = rng.permutation(THINGS)[:2].tolist()
     there = [(left, names[0]), (right, names[1])]
     said = [(box + rng.uniform(-1.5, 1.5, 4).round(), name) for box, name in there]
@@ -346,7 +346,7 @@ def _panel(failure, rng):  # boxes and names of the two things, then of what was
     elif failure == "doubled":
         said.append(((box + rng.choice([-3, 3], 4)).round(), name))
     else:
-        said.append((_boxed(rng.uniform(8, 60), 70, 24, 22), str(rng.choice(THINGS))))
+        said.append((_boxed(rng.uniform(8, 60), 62, 24, 22), str(rng.choice(THINGS))))
     return there, said
 
 
@@ -374,20 +374,12 @@ def five_failures(number):
     for ax, (letter, (there, said)) in zip(figure.subplots(1, 5), panels.items(), strict=True):
         ax.set(xlim=(0, 100), ylim=(100, 0), xticks=[], yticks=[], aspect="equal", title=letter)
         for (x1, y1, x2, y2), name in there:
-            drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ls="--", lw=1.8)))
-            ax.text(x1, y1 - 2, name, fontsize=8, va="bottom")
+            drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, ls="--", lw=1.8, zorder=3)))
+            ax.text(x1, y1 - 3, name, fontsize=9, va="bottom")
         for i, ((x1, y1, x2, y2), name) in enumerate(said):
             look = {"facecolor": "#D55E0033", "edgecolor": "#D55E00", "lw": 1.5}
             drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look)))
-            ax.text(
-                x2,
-                y2 + 2 + 8 * (i > 1),
-                f"{name} {0.9 - 0.1 * i:.1f}",
-                fontsize=8,
-                va="top",
-                ha="right",
-                color="#A34700",
-            )
+            ax.text(x1, y2 + (4, 4, 12)[i], f"{name} {0.9 - 0.1 * i:.1f}", fontsize=9, va="top", color="#A34700")
     figure.alt = " ".join(f"Panel {letter}: {_told(*panel)}." for letter, panel in panels.items())
     return figures.Drawing(figure, drawn)
 
