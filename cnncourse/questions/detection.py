@@ -165,7 +165,8 @@ def _two_sets(rng):
     if rng.random() < 0.4:  # one without area in each, sometimes the same
         a[0, 2:] = a[0, :2]
         b[0, 2] = b[0, 0]
-    return {"a": a, "b": b}
+    unit = float(rng.choice([1, 1, 0.125]))  # in fractions of something, areas are below 1
+    return {"a": a * unit, "b": b * unit}
 
 
 def _sides(a, b):  # what each pair shares along x and y, below 0 where they are apart
@@ -197,7 +198,9 @@ q = sheet.question(
         "apart along both axes": lambda a, b: (_sides(a, b) < 0).all(axis=-1).any(),
         "without area": lambda a, b: not _area(a).all() and not _area(b).all(),
         "in parts": lambda a, b: (iou(a, b) > 0).sum() > 1 and not np.isin(iou(a, b), (0, 1)).all(),
+        "areas below 1": lambda a, b: (iou(a, b)[_area(a)[:, None] + _area(b) < 1] > 0).any(),
     },
+    rtol=1e-4,
 )
 
 
@@ -255,6 +258,14 @@ def _(a, b):
         return shared / (_area(a)[:, None] + _area(b) - shared)
 
 
+@q.wrong(
+    "You set areas below 1 to 1, so that nothing is divided by 0. Boxes may be small, or in fractions of the picture: look for an area of 0 alone."
+)
+def _(a, b):
+    shared = np.prod(np.maximum(_sides(a, b), 0), axis=-1)
+    return shared / np.maximum(_area(a)[:, None] + _area(b) - shared, 1)
+
+
 @q.wrong("Rows and columns are exchanged: a row belongs to a box of `a`, a column to a box of `b`.")
 def _(a, b):
     return iou(b, a)
@@ -280,10 +291,10 @@ def _(a, b):
 
 
 @q.right
-def _(a, b):  # of whole pixels one can count
+def _(a, b):  # of eighths of pixels one can count
     def covered(box):
-        ground = np.zeros((32, 32), bool)
-        x1, y1, x2, y2 = box.astype(int)
+        ground = np.zeros((180, 180), bool)
+        x1, y1, x2, y2 = (8 * box).astype(int)
         ground[y1:y2, x1:x2] = True
         return ground
 
@@ -379,7 +390,14 @@ def five_failures(number):
         for i, ((x1, y1, x2, y2), name) in enumerate(said):
             look = {"facecolor": "#D55E0033", "edgecolor": "#D55E00", "lw": 1.5}
             drawn.append(ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **look)))
-            ax.text(x1, y2 + (4, 4, 12)[i], f"{name} {0.9 - 0.1 * i:.1f}", fontsize=9, va="top", color="#A34700")
+            ax.text(
+                x1,
+                y2 + (12 if i > 1 and y1 < 60 else 4),
+                f"{name} {0.9 - 0.1 * i:.1f}",
+                fontsize=9,
+                va="top",
+                color="#A34700",
+            )
     figure.alt = " ".join(f"Panel {letter}: {_told(*panel)}." for letter, panel in panels.items())
     return figures.Drawing(figure, drawn)
 
@@ -438,7 +456,7 @@ def n_windows(height, width, window, stride):
 def _slid(rng):
     window, stride = int(rng.integers(8, 26)), int(rng.integers(2, 9))
     short = window * 2 ** int(rng.integers(0, 3)) + int(rng.choice([0, int(rng.integers(1, window))]))
-    long = short + int(rng.integers(5, 80))
+    long = int(short * rng.uniform(1.1, 3)) + 5
     height, width = rng.permutation([short, long]).tolist()
     return {"height": height, "width": width, "window": window, "stride": stride}
 
@@ -471,6 +489,12 @@ q = sheet.question(
             min([min(sides) for sides in _scales(height, width, window)]) == window
         ),
         "several sizes": lambda height, width, window, stride: len([*_scales(height, width, window)]) > 2,
+        "one side still fits": lambda height, width, window, stride: (
+            n_windows(height, width, window, stride)
+            != sum(
+                _grid(*sides, window, stride) for sides in _scales(height, width, window, fits=lambda s, w: max(s) >= w)
+            )
+        ),
         "half a row is dropped": lambda height, width, window, stride: (
             n_windows(height, width, window, stride)
             != sum(
@@ -489,6 +513,12 @@ def _(height, width, window, stride):
 @q.wrong("A window that is just as large as the picture fits once: go on while the sides are at least `window`.")
 def _(height, width, window, stride):
     return sum(_grid(*sides, window, stride) for sides in _scales(height, width, window, fits=lambda s, w: min(s) > w))
+
+
+@q.wrong("You go on while one of the two sides is large enough. A window must fit along both.")
+def _(height, width, window, stride):
+    sizes = _scales(height, width, window, fits=lambda s, w: max(s) >= w)
+    return sum(_grid(*sides, window, stride) for sides in sizes)
 
 
 @q.wrong("The first window begins at 0, before any step: there is one place more than there are steps.")
@@ -589,7 +619,8 @@ q = sheet.question(
     cases={
         "they overlap": lambda width, height, right, down: 0 < right < width and 0 < down < height,
         "apart along both axes": lambda width, height, right, down: right > width and down > height,
-        "apart along one axis": lambda width, height, right, down: (right > width) != (down > height),
+        "apart across": lambda width, height, right, down: right > width and 0 < down < height,
+        "apart down": lambda width, height, right, down: down > height and 0 < right < width,
         "the same box": lambda width, height, right, down: right == down == 0,
     },
 )
@@ -972,7 +1003,7 @@ def hits(overlaps, scores):
 ### BEGIN HIDDEN TESTS
 def _judged(rng):  # multiples of 1/8, so that 0.5 is met; the largest of a row stands alone
     k = int(rng.integers(2, 4))
-    n = int(rng.integers(k + 2, k + 6))
+    n = int(rng.integers(k + 2, k + 6)) if rng.random() < 0.85 else k - 1
     overlaps = rng.integers(0, 4, (n, k)) / 8
     for row in overlaps:
         best = int(rng.integers(k))
@@ -1010,6 +1041,10 @@ q = sheet.question(
     ),
     why="A detector that says everything twice has found nothing more. So each object can be found once, by the surest box that fits, and each further box on it is a false find. That is what makes doubles expensive in average precision, and why non-maximum suppression comes before the score. COCO lets such a box look for the next free object; VOC, whose rule this is, does not.",
     probe=_judged,
+    cases={
+        "fewer boxes than objects": lambda overlaps, scores: len(scores) < overlaps.shape[1],
+        "more of them": lambda overlaps, scores: len(scores) > overlaps.shape[1],
+    },
     still="Does anything that the loop does for one box change what it does for the next?",
 )
 
@@ -1509,16 +1544,22 @@ def _crowded(rng):  # boxes 12 wide in a row or two: a shift of 4 is an IoU of o
     n = int(rng.integers(6, 9))
     x = np.cumsum(rng.choice([2, 3, 3, 4, 4, 6, 10], n)) + int(rng.integers(0, 10))
     y = 40 * (rng.random(n) < 0.2)
-    boxes = np.stack([x, y, x + 12, y + 10], axis=1).astype(float)
     labels = (rng.random(n) < 0.25).astype(int) * int(rng.integers(1, 3))
-    scores = rng.choice([0.3, 0.5, 0.6, 0.7, 0.8, 0.9], n)
+    if rng.random() < 0.4:  # two that are as far apart along both axes as they are large
+        x[-2:], y[-2:], labels[-2:] = (200, 221), (80, 99), 0
+    boxes = np.stack([x, y, x + 12, y + 10], axis=1) * float(rng.choice([1, 1, 1 / 16]))
     order = rng.permutation(n)
     return {
         "boxes": boxes[order],
-        "scores": scores[order],
+        "scores": rng.choice([0.3, 0.5, 0.6, 0.7, 0.8, 0.9], n),
         "labels": labels[order],
         "threshold": float(rng.choice([0.5, 0.5, 0.4])),
     }
+
+
+def _uncut(boxes):  # IoU in which two negative sides make a positive area
+    shared = np.prod(_sides(boxes, boxes), axis=-1)
+    return _over(shared, _area(boxes)[:, None] + _area(boxes) - shared)
 
 
 def _stays(boxes, scores, labels, threshold, order=None, over=None, dropped_too=False, by_class=True):
@@ -1553,6 +1594,10 @@ q = sheet.question(
     cases={
         "a chain": _differs(dropped_too=True),
         "two classes": _differs(by_class=False),
+        "apart along both axes": lambda boxes, threshold, **about: _differs(over=lambda _, most: _uncut(boxes) > most)(
+            boxes=boxes, threshold=threshold, **about
+        ),
+        "in fractions": lambda boxes, **about: boxes.max() < 20,
         "exactly the threshold": _differs(over=lambda overlaps, threshold: overlaps >= threshold),
         "equal scores": lambda scores, **inputs: _differs(order=np.argsort(scores, kind="stable")[::-1])(
             scores=scores, **inputs
@@ -1564,6 +1609,13 @@ q = sheet.question(
 @q.wrong("A box that was dropped still drops others in your answer. Compare only with boxes that were kept.")
 def _(boxes, scores, labels, threshold):
     return _stays(boxes, scores, labels, threshold, dropped_too=True)
+
+
+@q.wrong(
+    "Boxes that are apart along both axes have two negative sides, and these make a positive area in your IoU. Cut each side at 0 before you multiply."
+)
+def _(boxes, scores, labels, threshold):
+    return _stays(boxes, scores, labels, threshold, over=lambda _, most: _uncut(boxes) > most)
 
 
 @q.wrong("Boxes of different classes drop each other in your answer. Two things may stand in one place.")

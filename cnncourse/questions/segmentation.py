@@ -1133,8 +1133,8 @@ def count_parts(mask, min_area, corners):
     from scipy import ndimage
 
     touching = np.ones((3, 3)) if corners else None
-    parts, n = ndimage.label(mask, touching)
-    areas = np.bincount(parts.ravel(), minlength=n + 1)[1:]
+    parts, _ = ndimage.label(mask, touching)
+    areas = np.bincount(parts.ravel())[1:]
     return int(np.sum(areas >= min_area))
     ### END SOLUTION
 
@@ -1302,7 +1302,7 @@ class _Network:  # a kernel, with a memory of so many pixels
 def _long_row(rng):
     halo = int(rng.integers(1, 4))
     tile = 2 * halo + int(rng.integers(2, 6))
-    n = tile + int(rng.integers(1, 3 * (tile - 2 * halo) + 3))
+    n = tile + int(rng.choice([1, int(rng.integers(1, 3 * (tile - 2 * halo) + 3))]))
     kernel = rng.uniform(0.5, 1.5, 2 * halo + 1).round(1)
     calls = len([*range(0, n - tile, tile - 2 * halo), n - tile])
     return {"x": rng.integers(1, 9, n).astype(float), "f": _Network(kernel, tile, calls), "tile": tile, "halo": halo}
@@ -1330,6 +1330,10 @@ q = sheet.question(
     ),
     why="Tiles overlap by twice the halo: each of two neighbours keeps its part up to the middle of what they share. At the rims of the whole row nothing is cut off, since the zeros there are what the network sees in the whole row too. So the result is equal, not only similar: no blending is needed, and no seam is left to blend.",
     probe=_long_row,
+    cases={
+        "the last tile begins at 1": lambda x, tile, **about: len(x) == tile + 1,
+        "several tiles": lambda x, tile, halo, **about: len(x) > tile + 2 * (tile - 2 * halo),
+    },
     still="Which of the answers within a tile rest on zeros that are not there in the whole row, and do they end up in the result?",
 )
 
