@@ -1291,10 +1291,10 @@ class _Network:  # a kernel, with a memory of so many pixels
     def __call__(self, part):
         part = np.asarray(part, float)
         if part.ndim != 1 or len(part) > self.most:
-            raise exercises.Unfit(f"f was given an array of shape {part.shape}; its memory holds {self.most} pixels")
+            raise MemoryError(f"f was given an array of shape {part.shape}, and its memory holds {self.most} pixels")
         self.calls -= 1
         if self.calls < 0:
-            raise exercises.Unfit("f was called more often than there are tiles")
+            raise RuntimeError("f was called more often than there are tiles")
         halo = len(self.kernel) // 2
         return np.convolve(part, self.kernel)[halo : halo + len(part)]
 
