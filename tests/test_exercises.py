@@ -78,7 +78,8 @@ def test_the_same_seed_gives_the_same_message(name):
 
 
 def test_every_week_has_its_exercises():
-    assert [f"{n:02}" for n in range(1, 9)] == [week[:2] for week in WEEKS][:8]
+    assert [f"{n:02}" for n in range(1, len(WEEKS) + 1)] == [week[:2] for week in WEEKS]
+    assert len(WEEKS) >= 10
 
 
 @pytest.mark.parametrize("sheet", SHEETS.values(), ids=SHEETS)
