@@ -445,7 +445,8 @@ def designs(
     "How the claims of a week are put to the test."
     of_week = [claim for number, claim in registry().items() if number.startswith(f"C{week}.")]
     if not of_week:
-        raise ClaimError(f"Week {week} has no claim that is defined. Expected one of the weeks 1 to 8, as a number.")
+        weeks = dict.fromkeys(number[1:].split(".")[0] for number in registry())
+        raise ClaimError(f"Week {week} has no claim that is defined. Expected one of {', '.join(weeks)}, as a number.")
     told_each = "\n\n".join(map(design, of_week))
     return f"<details><summary>How each was put to the test</summary>\n\n{told_each}\n\n</details>"
 

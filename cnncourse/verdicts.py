@@ -187,7 +187,13 @@ def verdict(
     return Verdict(word, *_ends(pooled, exact), n, ends, excluded, margin)
 
 # %% ../nbs/api/verdicts.ipynb #031df9f5
-_ONE = {"epochs": "epoch", "steps": "step", "max-pooling layers": "max-pooling layer", "powers of ten": "power of ten"}
+_ONE = {
+    "epochs": "epoch",
+    "steps": "step",
+    "max-pooling layers": "max-pooling layer",
+    "powers of ten": "power of ten",
+    "doublings of the work": "doubling of the work",
+}
 
 
 def _shown(value: float, unit: str) -> str:  # accuracies in points of a hundred

@@ -131,6 +131,19 @@ MAY_IMPORT = {
     "anomaly_claims": (
         *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
     ),
+    "detection_claims": (
+        *(
+            "claims",
+            "datasets",
+            "defects",
+            "detection_losses",
+            "detection_scores",
+            "detectors",
+            "layers",
+            "mask_scores",
+        ),
+        *("networks", "pixel_losses", "scenes", "training", "trials"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
