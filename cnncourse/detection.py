@@ -285,13 +285,13 @@ def at_objects(
     anchors = network_anchors(at_size(detector.net, x.shape[2:]), detector.shapes)
     per_place, seen = len(detector.shapes[0]), []
     logits, _ = DetectionLoss(len(detector.classes)).split(_rows(detector, x))
-    for i, one in enumerate(objects):
+    parts = np.split(np.float32(x) / 255, range(64, len(x), 64))
+    maps = [networks.activations(detector.model, some, layer)[layer] for some in parts]
+    for one, said, here in zip(objects, logits, np.concatenate(maps), strict=True):
         if len(one.labels):
             best = iou(anchors, one.boxes).argmax(axis=0)
-            picture = np.float32(x[i : i + 1]) / 255
-            maps = networks.activations(detector.model, picture, layer)[layer][0]
-            features = maps.reshape(len(maps), -1).T[best // per_place]
-            seen.append((logits[i][best], features, one.labels))
+            features = here.reshape(len(here), -1).T[best // per_place]
+            seen.append((said[best], features, one.labels))
     if not seen:
         raise ValueError("there is no object in any of the pictures.")
     return Seen(*map(np.concatenate, zip(*seen, strict=True)))
