@@ -100,6 +100,10 @@ MAY_IMPORT = {
         *("networks", "pictures", "trained_nets", "training", "weights"),
     ),
     "scenes": ("boxes", "datasets", "defects", "detection_scores", "pictures"),
+    "detection": (
+        *("anchors", "annotations", "augmentation", "boxes", "convolutional", "datasets", "detection_losses"),
+        *("detection_scores", "detectors", "labels", "layers", "networks", "pictures", "scenes", "training"),
+    ),
     # a label for every pixel: masks that people bring, how good one is, what is learnt, big pictures, things counted
     "masks": ("pictures",),
     "mask_scores": ("labels",),
