@@ -148,4 +148,4 @@ def test_what_is_seen_at_objects_is_what_the_network_says_there():
             assert np.allclose(seen.features[at], maps["block2.relu"][i, :, row, column], atol=1e-4)
             at += 1
     with pytest.raises(ValueError, match="no object"):
-        detection.at_objects(small, some.x[:1], [Objects(np.zeros((0, 4)), [])])
+        detection.at_objects(small, some.x[:1], [Objects(np.zeros((0, 4)), [])], "block2.relu")
