@@ -67,7 +67,7 @@ def slow_boundary_f1(
     truth, answer = np.asarray(truth), np.asarray(answer)
     if truth.ndim != 2 or truth.shape != answer.shape:
         raise ValueError(
-            f"two masks (h, w) are compared; got shapes {truth.shape} and {answer.shape}"
+            f"two masks (h, w) are compared; got {truth.shape} and {answer.shape}"
         )
     a, b = _edge_places(truth), _edge_places(answer)
     if not len(a) or not len(b):
