@@ -89,6 +89,17 @@ def _(boxes, height, width):
     return boxes * [width, height, width, height]
 
 
+@q.wrong("x and y are exchanged: a box begins with x1, the distance from the left, and then comes y1.")
+def _(boxes, height, width):
+    return in_pixels(boxes, height, width)[:, [1, 0, 3, 2]]
+
+
+@q.wrong("Only the middle went to pixels. Half of the width and the height are still fractions when you take them off.")
+def _(boxes, height, width):
+    middle = boxes[:, :2] * [width, height]
+    return np.hstack([middle - boxes[:, 2:] / 2, middle + boxes[:, 2:] / 2])
+
+
 @q.wrong("You rounded to whole pixels. An edge may lie within a pixel, and each rounding moves the box.")
 def _(boxes, height, width):
     return in_pixels(boxes, height, width).round()
@@ -224,6 +235,17 @@ def _(a, b):
 def _(a, b):
     shared = np.prod(np.maximum(_sides(a, b), 0), axis=-1)
     return _over(shared, _area(a)[:, None] + _area(b))
+
+
+@q.wrong("You took x2 and y2 for the width and the height. A box is `x2 - x1` wide and `y2 - y1` high.")
+def _(a, b):
+    shared = np.prod(np.maximum(_sides(a, b), 0), axis=-1)
+    return _over(shared, (a[:, 2] * a[:, 3])[:, None] + b[:, 2] * b[:, 3] - shared)
+
+
+@q.wrong("That is the Dice score, twice the shared area over the sum of both. Divide by what they cover together.")
+def _(a, b):
+    return 2 * iou(a, b) / (1 + iou(a, b))
 
 
 @q.wrong(
@@ -528,6 +550,18 @@ def _(height, width, window, stride):
     )
 
 
+@q.wrong("You divide with `/` and keep parts of a step. A window begins only after whole steps: `//`.")
+def _(height, width, window, stride):
+    return sum(
+        _grid(*sides, window, stride, lambda room, step: room / step + 1) for sides in _scales(height, width, window)
+    )
+
+
+@q.wrong("You halve the picture before you count. The full size is looked at first.")
+def _(height, width, window, stride):
+    return sum(_grid(h // 2, w // 2, window, stride) for h, w in _scales(height, width, window))
+
+
 @q.wrong("You rounded up where a step does not come out even. That last window would reach outside the picture.")
 def _(height, width, window, stride):
     return sum(
@@ -639,6 +673,25 @@ def _(width, height, right, down):
     shared = (width - right) * (height - down)
     together, around = 2 * width * height - shared, (width + right) * (height + down)
     return shared / together - (around - together) / around
+
+
+@q.wrong(
+    "Boxes that do not meet have an IoU of 0, but the generalised one goes on below 0: take off the uncovered share."
+)
+def _(width, height, right, down):
+    return giou_moved(width, height, right, down) if right < width and down < height else 0
+
+
+@q.wrong("You cut the shared area at 0, but after multiplying: two negative sides make a positive area. Cut each side.")
+def _(width, height, right, down):
+    shared = max((width - right) * (height - down), 0)
+    together, around = 2 * width * height - shared, (width + right) * (height + down)
+    return shared / together - (around - together) / around
+
+
+@q.wrong("`right` and `down` are exchanged: a shift to the right goes with the width, one down with the height.")
+def _(width, height, right, down):
+    return giou_moved(height, width, right, down)
 
 
 @q.wrong("You divided the uncovered area by what the boxes cover together. It is a share of the surrounding box.")
@@ -926,6 +979,22 @@ def _(box, anchor):
     return _offsets(box, anchor, shift=1, growth=1)
 
 
+@q.wrong("You took x2 and y2 for the width and the height. A box is `x2 - x1` wide and `y2 - y1` high.")
+def _(box, anchor):
+    moved = (box[:2] + box[2:] / 2 - anchor[:2] - anchor[2:] / 2) / anchor[2:]
+    return np.concatenate([moved / 0.1, np.log(box[2:] / anchor[2:]) / 0.2])
+
+
+@q.wrong("The 0.2 stands inside the logarithm. Take the logarithm of the ratio first, then divide by 0.2.")
+def _(box, anchor):
+    return _offsets(box, anchor, log=lambda ratio: 0.2 * np.log(ratio / 0.2))
+
+
+@q.wrong("A move to the left or upwards is negative. You took it without its sign.")
+def _(box, anchor):
+    return np.concatenate([np.abs(encode(box, anchor)[:2]), encode(box, anchor)[2:]])
+
+
 @q.wrong("You divided all four numbers by 0.1. The two that tell the growth are divided by 0.2.")
 def _(box, anchor):
     return _offsets(box, anchor, growth=0.1)
@@ -1084,6 +1153,16 @@ def _(overlaps, scores):
 
 
 @q.wrong(
+    "You stop after as many hits as there are objects. Each object can be found once: two hits on one are too many."
+)
+def _(overlaps, scores):
+    enough, order = overlaps.max(axis=1) >= 0.5, np.argsort(-scores)
+    found = np.zeros(len(scores), bool)
+    found[order[enough[order]][: overlaps.shape[1]]] = True
+    return found
+
+
+@q.wrong(
     "Your array follows the order of the scores, the surest first. Each truth value belongs to the box in its own place."
 )
 def _(overlaps, scores):
@@ -1139,11 +1218,11 @@ def refuse(known, unknown, most):
 # %% ../../nbs/exercises/09_detection.ipynb #43fa20ab
 ### BEGIN HIDDEN TESTS
 def _sure(rng):  # eighths and sixteenths of n come out even; ties within both and between them
-    n, m = 16, int(rng.choice([8, 10]))
+    n, m = int(rng.choice([8, 16, 24])), int(rng.choice([8, 10]))
     known = rng.choice(np.arange(30, 100), n) / 100
     known[:2] = known[2:4]
     unknown = np.minimum(rng.choice(np.arange(25, 75), m), 99) / 100
-    most = float(rng.choice([0.0625, 0.125, 0.25, 0.2]))
+    most = float(rng.choice([0.125, 0.25, 0.1, 0.2, 0.3, 0.35]))
     threshold = np.sort(known)[int(most * n)]
     unknown[:2] = threshold
     unknown[2:5] = rng.permutation([threshold - 0.01, threshold + 0.01, threshold - 0.02])
@@ -1174,7 +1253,9 @@ q = sheet.question(
         "the share comes out even": lambda known, unknown, most: (
             np.mean(known < refuse(known, unknown, most)[0]) == most
         ),
-        "it does not": lambda known, unknown, most: np.mean(known < refuse(known, unknown, most)[0]) < most,
+        "it does not, and is nearer to the next": lambda known, unknown, most: (
+            most * len(known) % 1 > 0.5 and np.sort(known)[round(most * len(known))] > refuse(known, unknown, most)[0]
+        ),
     },
 )
 
@@ -1213,6 +1294,31 @@ def _(known, unknown, most):
 @q.wrong("A share of exactly `most` is allowed: you stopped one number too low.")
 def _(known, unknown, most):
     return _shares(max(value for value in known if np.mean(known < value) < most), unknown)
+
+
+@q.wrong(
+    "You round `most * n` up, so that one known picture too many is refused where it does not come out even. At most the share is allowed."
+)
+def _(known, unknown, most):
+    return _shares(np.sort(known)[int(np.ceil(most * len(known)))], unknown)
+
+
+@q.wrong("You round `most * n` to the nearest whole number. Where that is up, one known picture too many is refused.")
+def _(known, unknown, most):
+    return _shares(np.sort(known)[round(most * len(known))], unknown)
+
+
+@q.wrong(
+    'Quantiles with `method="higher"` count n - 1 gaps between n numbers, so that at times one known picture too many is refused. Count the pictures below.'
+)
+def _(known, unknown, most):
+    return _shares(np.quantile(known, most, method="higher"), unknown)
+
+
+@q.wrong("You left out equal numbers before you counted. Two known pictures with one score are two pictures.")
+def _(known, unknown, most):
+    values = np.unique(known)
+    return _shares(max(value for value in values if np.mean(values < value) <= most), unknown)
 
 
 @q.wrong(
@@ -1375,24 +1481,48 @@ def _anchors_and_objects(rng):
     n, k = int(rng.integers(6, 10)), int(rng.choice([0, 1, 2, 3, 3, 3]))
     while True:
         overlaps = rng.choice([0, 0, 0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8], (n, k))
-        if k:
+        if k and rng.integers(2):
             overlaps[:, 0] *= overlaps[:, 0] < 0.45  # a small object, on which no anchor fits well
-        if k > 1:
-            overlaps[overlaps[:, 0].argmax(), 1] = rng.choice([0.2, 0.5, 0.55])
+            overlaps[overlaps[:, 0].argmax(), 1:2] = rng.choice([0.2, 0.5, 0.55])
+        elif k > 1:  # its best anchor lies better on another object, which has a better one
+            mine, other = rng.permutation(k)[:2]
+            overlaps[:3, [mine, other]] = [0.6, 0.7], [0.5, 0.1], [0, 0.8]
+            overlaps[3:, mine] *= overlaps[3:, mine] < 0.55
         if _alone(overlaps) and (not k or overlaps.max(axis=0).min() > 0):
-            return {"overlaps": overlaps.round(2)}
+            return {"overlaps": rng.permutation(overlaps).round(2)}
 
 
-def _learnt(overlaps, low=0.4, high=0.5, at_least=True, below=True, between=-2, force="all", first=0):
+def _learnt(overlaps, low=0.4, high=0.5, at_least=True, below=True, between=-2, gets=lambda *about: True, first=0):
     best = overlaps.max(axis=1, initial=0)
     learns = np.where(best < low if below else best <= low, -1, between)
     if overlaps.shape[1]:
         mine = best >= high if at_least else best > high
         learns[mine] = overlaps.argmax(axis=1)[mine] + first
         for one, anchor in enumerate(overlaps.argmax(axis=0)):
-            if force == "all" or (force == "free" and not mine[anchor]):
+            if gets(learns, one, anchor, overlaps):
                 learns[anchor] = one + first
     return learns
+
+
+_GETS = {  # which objects get their best anchor in the last step
+    "none": lambda *about: False,
+    "whose anchor is free": lambda learns, one, anchor, overlaps: learns[anchor] < 0,
+    "whose overlaps are small": lambda learns, one, anchor, overlaps: overlaps[:, one].max() < 0.5,
+    "without an anchor": lambda learns, one, anchor, overlaps: one not in learns,
+}
+
+
+def _object_by_object(overlaps):  # the last one wins
+    learns = np.full(len(overlaps), -1)
+    for one in range(overlaps.shape[1]):
+        learns[overlaps[:, one] >= 0.4] = -2
+        learns[overlaps[:, one] >= 0.5] = one
+    learns[overlaps.argmax(axis=0) if overlaps.size else []] = np.arange(overlaps.shape[1])
+    return learns
+
+
+def _tells(wrong):  # whether this mistake shows
+    return lambda overlaps: overlaps.size > 0 and not np.array_equal(responsible(overlaps), wrong(overlaps))
 
 
 q = sheet.question(
@@ -1411,12 +1541,9 @@ q = sheet.question(
     probe=_anchors_and_objects,
     cases={
         "no objects": lambda overlaps: overlaps.shape[1] == 0,
-        "an object gets an anchor of another one": lambda overlaps: (
-            not np.array_equal(responsible(overlaps), _learnt(overlaps, force="free"))
-        ),
-        "an object that none would take": lambda overlaps: (
-            not np.array_equal(_learnt(overlaps, force="free"), _learnt(overlaps, force="none"))
-        ),
+        "an object that none would take": _tells(lambda overlaps: _learnt(overlaps, gets=_GETS["none"])),
+        **{who: _tells(lambda overlaps, gets=_GETS[who]: _learnt(overlaps, gets=gets)) for who in [*_GETS][1:]},
+        "an anchor on two objects": _tells(_object_by_object),
     },
 )
 
@@ -1425,14 +1552,35 @@ q = sheet.question(
     "An object that no anchor overlaps by half goes without, or is overwritten afterwards. Give each object its best anchor in the end."
 )
 def _(overlaps):
-    return _learnt(overlaps, force="none")
+    return _learnt(overlaps, gets=_GETS["none"])
 
 
 @q.wrong(
     "An object's best anchor stays with another object that it overlaps by half. The last step counts whatever the anchor was to learn before."
 )
 def _(overlaps):
-    return _learnt(overlaps, force="free")
+    return _learnt(overlaps, gets=_GETS["whose anchor is free"])
+
+
+@q.wrong(
+    "In the last step you pass over objects with an IoU of 0.5 or more. Their best anchor may lie better on another object and go there: every object gets its best anchor."
+)
+def _(overlaps):
+    return _learnt(overlaps, gets=_GETS["whose overlaps are small"])
+
+
+@q.wrong(
+    "In the last step you pass over objects that have some anchor already. Every object gets its best anchor, also if a worse one is responsible for it too."
+)
+def _(overlaps):
+    return _learnt(overlaps, gets=_GETS["without an anchor"])
+
+
+@q.wrong(
+    "You go object by object, and the last one overwrites what the others said. An anchor belongs to the object that it overlaps most."
+)
+def _(overlaps):
+    return _object_by_object(overlaps)
 
 
 @q.wrong("You teach the anchors in between that nothing is there. They lie half on an object: they are not asked, -2.")
@@ -1541,12 +1689,15 @@ def nms(boxes, scores, labels, threshold):
 # %% ../../nbs/exercises/09_detection.ipynb #6348d9e9
 ### BEGIN HIDDEN TESTS
 def _crowded(rng):  # boxes 12 wide in a row or two: a shift of 4 is an IoU of one half, of 3 more, of 6 one third
-    n = int(rng.integers(6, 9))
+    n = int(rng.choice([6, 7, 8, 24]))  # so many that a sort which keeps no order shows it
     x = np.cumsum(rng.choice([2, 3, 3, 4, 4, 6, 10], n)) + int(rng.integers(0, 10))
     y = 40 * (rng.random(n) < 0.2)
     labels = (rng.random(n) < 0.25).astype(int) * int(rng.integers(1, 3))
     if rng.random() < 0.4:  # two that are as far apart along both axes as they are large
         x[-2:], y[-2:], labels[-2:] = (200, 221), (80, 99), 0
+    if rng.random() < 0.4:  # two of different classes, as far apart as somebody might move the classes
+        away = int(rng.choice([10, 100, 1000]))
+        x[:2], y[:2], labels[:2] = (0, away), (0, away), (1, 0)
     boxes = np.stack([x, y, x + 12, y + 10], axis=1) * float(rng.choice([1, 1, 1 / 16]))
     order = rng.permutation(n)
     return {
@@ -1571,6 +1722,11 @@ def _stays(boxes, scores, labels, threshold, order=None, over=None, dropped_too=
         rivals = [o for o in kept + gone * dropped_too if not by_class or labels[o] == labels[place]]
         (gone if over[place, rivals].any() else kept).append(place)
     return np.array(kept)
+
+
+def _moved_apart(by, boxes, scores, labels, threshold):  # one pass over classes that were moved by so many pixels
+    far = boxes + by * labels[:, None]
+    return _stays(far, scores, labels, threshold, by_class=False)
 
 
 def _differs(**about):  # whether this mistake shows
@@ -1598,6 +1754,9 @@ q = sheet.question(
             boxes=boxes, threshold=threshold, **about
         ),
         "in fractions": lambda boxes, **about: boxes.max() < 20,
+        "many": lambda boxes, **about: len(boxes) > 20,
+        "100 pixels apart": lambda **inputs: not np.array_equal(_stays(**inputs), _moved_apart(100, **inputs)),
+        "1,000 pixels apart": lambda **inputs: not np.array_equal(_stays(**inputs), _moved_apart(1000, **inputs)),
         "exactly the threshold": _differs(over=lambda overlaps, threshold: overlaps >= threshold),
         "equal scores": lambda scores, **inputs: _differs(order=np.argsort(scores, kind="stable")[::-1])(
             scores=scores, **inputs
@@ -1633,6 +1792,25 @@ def _(boxes, scores, labels, threshold):
 )
 def _(boxes, scores, labels, threshold):
     return _stays(boxes, scores, labels, threshold, order=np.argsort(scores, kind="stable")[::-1])
+
+
+@q.wrong('`np.argsort` alone need not keep the order of equal scores. `np.argsort(-scores, kind="stable")` does.')
+def _(boxes, scores, labels, threshold):
+    return _stays(boxes, scores, labels, threshold, order=np.argsort(-scores))
+
+
+@q.wrong(
+    "You moved the classes apart by 100 pixels, so that they never meet. Boxes may lie as far apart as that: move by more than the largest coordinate."
+)
+def _(boxes, scores, labels, threshold):
+    return _moved_apart(100, boxes, scores, labels, threshold)
+
+
+@q.wrong(
+    "You moved the classes apart by 1,000 pixels, so that they never meet. Boxes may lie as far apart as that: move by more than the largest coordinate."
+)
+def _(boxes, scores, labels, threshold):
+    return _moved_apart(1000, boxes, scores, labels, threshold)
 
 
 @q.wrong("You begin with the least sure box. The surest comes first.")
@@ -1801,6 +1979,21 @@ def _(hits, n_objects):
         np.concatenate([[start], row]) for start, row in zip((1.0, 0.0), _curve(hits, n_objects), strict=True)
     )
     return float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
+
+
+@q.wrong(
+    "You measured the area under the saw by trapezoids, from the first detection on. Replace the precisions first; then each rise of the recall, also the first one, counts with its own precision."
+)
+def _(hits, n_objects):
+    precision, recall = _curve(hits, n_objects)
+    return float(np.sum(np.diff(recall) * (precision[1:] + precision[:-1]) / 2))
+
+
+@q.wrong(
+    "That is scikit-learn's average precision of a ranking: no precision is replaced, and objects that are never found do not count."
+)
+def _(hits, n_objects):
+    return float(np.sum(_curve(hits, n_objects)[0] * hits)) / max(int(hits.sum()), 1)
 
 
 @q.wrong("That is VOC's older rule, at 11 places of the recall. The rule of all points was asked.")

@@ -562,6 +562,24 @@ def _(mask):
     return _edge(mask, mode="wrap")
 
 
+@q.wrong(
+    "In the first row and column your neighbour above or to the left is number -1, which is the other end of the picture. Look whether the neighbour is there."
+)
+def _(mask):
+    padded = np.pad(mask, 1, constant_values=True)
+    padded[0, 1:-1], padded[1:-1, 0] = mask[-1], mask[:, -1]
+    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])
+
+
+@q.wrong(
+    "You left out the first and last rows and columns. Their pixels can be edges too, by the neighbours that they have."
+)
+def _(mask):
+    edge = np.zeros_like(mask)
+    edge[1:-1, 1:-1] = edge_pixels(mask)[1:-1, 1:-1]
+    return edge
+
+
 @q.wrong("Pixels on both sides of the edge came. Only those inside were asked.")
 def _(mask):
     return _edge(mask) | _edge(~mask)
@@ -663,7 +681,8 @@ q = sheet.question(
         "the first pixel is set": lambda mask: mask[0, 0] and not mask.all(),
         "the last pixel is set": lambda mask: mask[-1, -1] and not mask.all(),
         "the last pixel is not set": lambda mask: not mask[-1, -1] and mask.any(),
-        "all or none": lambda mask: mask.all() or not mask.any(),
+        "all are set": lambda mask: mask.all(),
+        "none is set": lambda mask: not mask.any(),
     },
 )
 
@@ -704,6 +723,11 @@ def _(mask):
 @q.wrong("These are the lengths of the runs that are set. Those between them belong to the list too.")
 def _(mask):
     return run_lengths(mask)[1::2]
+
+
+@q.wrong("Where nothing is set, there is one run only: no run of length 0 follows it.")
+def _(mask):
+    return run_lengths(mask) + [0] * (not mask.any())
 
 
 @q.wrong("Each run ends with its column in your answer. A run goes on into the next column.")
@@ -818,6 +842,11 @@ def _(size, levels):
 @q.wrong("You rounded up where a size is odd. The pooling drops the last row: 281 becomes 140.")
 def _(size, levels):
     return _unpadded(size, levels, half=lambda n: -(-n // 2))
+
+
+@q.wrong("You halve with `/` and keep half a pixel. The pooling drops a last odd row: `//`.")
+def _(size, levels):
+    return int(_unpadded(size, levels, half=lambda n: n / 2))
 
 
 @q.wrong("That is the size at the bottom. The way up follows: doubled, then two convolutions, for each level.")
@@ -1058,6 +1087,13 @@ def _(p, targets, weights, ignore):
     return (w * -np.log(p.max(axis=0)[known])).sum() / w.sum()
 
 
+@q.wrong(
+    "You gave probabilities to a loss that expects logits: it takes the softmax of them once more. Give it `log(p)`, or take the logarithm yourself."
+)
+def _(p, targets, weights, ignore):
+    return weighted_loss(np.exp(p) / np.exp(p).sum(axis=0), targets, weights, ignore)
+
+
 @q.wrong("That is a logarithm to the base 2. The natural one was asked, `np.log`.")
 def _(p, targets, weights, ignore):
     return weighted_loss(p, targets, weights, ignore) / np.log(2)
@@ -1286,7 +1322,7 @@ def in_tiles(x, f, tile, halo):
 ### BEGIN HIDDEN TESTS
 class _Network:  # a kernel, with a memory of so many pixels
     def __init__(self, kernel, most, calls):
-        self.kernel, self.most, self.calls = kernel, most, calls
+        self.kernel, self.most, self.calls, self.__name__ = kernel, most, calls, "network"
 
     def __call__(self, part):
         part = np.asarray(part, float)
@@ -1303,7 +1339,7 @@ def _long_row(rng):
     halo = int(rng.integers(1, 4))
     tile = 2 * halo + int(rng.integers(2, 6))
     n = tile + int(rng.choice([1, int(rng.integers(1, 3 * (tile - 2 * halo) + 3))]))
-    kernel = rng.uniform(0.5, 1.5, 2 * halo + 1).round(1)
+    kernel = (rng.uniform(0.5, 1.5, 2 * halo + 1) * rng.choice([-1, 1], 2 * halo + 1)).round(1)
     calls = len([*range(0, n - tile, tile - 2 * halo), n - tile])
     return {"x": rng.integers(1, 9, n).astype(float), "f": _Network(kernel, tile, calls), "tile": tile, "halo": halo}
 
@@ -1397,6 +1433,20 @@ def _(x, f, tile, halo):
         new = ~done[start : start + tile]
         result[start : start + tile][new] = answer[new]
         done[start : start + tile] = True
+
+    return _answered(x, f, tile, halo, place)
+
+
+@q.wrong(
+    "Where tiles overlap you keep the larger answer. The larger one may be the wrong one: leave out what lies within the halo of a cut."
+)
+def _(x, f, tile, halo):
+    done = np.zeros(len(x), bool)
+
+    def place(result, start, answer):
+        here = slice(start, start + tile)
+        result[here] = np.where(done[here], np.maximum(result[here], answer), answer)
+        done[here] = True
 
     return _answered(x, f, tile, halo, place)
 
