@@ -104,6 +104,8 @@ MAY_IMPORT = {
     "anomaly_claims": (
         *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
     ),
+    # weeks 11 and 12: reading in sequence, drawing new pictures
+    "recurrent": (),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
