@@ -105,7 +105,8 @@ MAY_IMPORT = {
         *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
     ),
     # weeks 11 and 12: reading in sequence, drawing new pictures
-    "recurrent": (),
+    **dict.fromkeys(["decoding", "recurrent"], ()),
+    "vocabulary": ("files",),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
