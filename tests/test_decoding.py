@@ -9,7 +9,8 @@ from conftest import needs_sacrebleu
 
 from cnncourse.decoding import beam_search, bleu, exact_match, tokens_13a
 
-WORDS = "a the red blue green cross circle square and left of 1,200 3.5 7- it's don't (big) “old” & &amp; 하늘에 구름이 U.S. e.g., -".split()
+TEXT = "a the red blue green cross circle square and left of 1,200 3.5 7- it's don't (big) “old” & &amp; 하늘에 구름이 U.S. e.g., -"
+WORDS = TEXT.split()
 
 
 def model(words, seed, order=2):
