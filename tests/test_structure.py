@@ -105,7 +105,7 @@ MAY_IMPORT = {
         *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
     ),
     # weeks 11 and 12: reading in sequence, drawing new pictures
-    **dict.fromkeys(["decoding", "gaps", "recurrent"], ()),
+    **dict.fromkeys(["decoding", "embeddings", "gaps", "recurrent"], ()),
     "vocabulary": ("files",),
     # the course itself
     "runs": ("files", "supervisor"),
