@@ -105,8 +105,9 @@ MAY_IMPORT = {
         *("anomaly", "claims", "datasets", "defects", "networks", "scorers", "thresholds", "training", "trials"),
     ),
     # weeks 11 and 12: reading in sequence, drawing new pictures
-    **dict.fromkeys(["decoding", "embeddings", "gaps", "recurrent"], ()),
+    **dict.fromkeys(["decoding", "embeddings", "gaps", "recurrent", "tensors"], ()),
     "vocabulary": ("files",),
+    **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
