@@ -295,7 +295,9 @@ class Flights(NamedTuple):
         return counts
 
 # %% ../nbs/api/datasets.ipynb #f15f5782
-_FLIGHTS = "Real routes between airports of the United States in 2008 (Bureau of Transportation Statistics, public domain)."
+_FLIGHTS = (
+    "Real routes between airports of the United States in 2008 (Bureau of Transportation Statistics, public domain)."
+)
 
 
 def _table(name):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GATES', 'CellWeights', 'cell_weights', 'check_cell', 'rnn_cell', 'lstm_cell', 'gru_cell', 'Unrolled', 'unroll',
-           'TimeGradient', 'unroll_backward', 'gradient_norms', 'BothWays', 'bidirectional', 'bidirectional_backward',
+           'TimeGradient', 'unroll_backward', 'gradient_reach', 'BothWays', 'bidirectional', 'bidirectional_backward',
            'read_cell', 'write_cell']
 
 # %% ../nbs/api/recurrent.ipynb #6ff097e8
@@ -295,8 +295,8 @@ def _through_memory(da_h, h, kept, weights):
     gates, candidate = np.split(da_h, [2 * weights.units], axis=-1)
     return gates @ weights.w_h[: 2 * weights.units], np.concatenate([gates.T @ h, candidate.T @ (kept[0] * h)])
 
-# %% ../nbs/api/recurrent.ipynb #3b8b7b79
-def gradient_norms(
+# %% ../nbs/api/recurrent.ipynb #f05690e4
+def gradient_reach(
     weights: CellWeights,  # of any kind
     x,  # sequences, (n, time, features)
     *,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import integrate, linalg, stats
 
-from cnncourse.likeness import frechet_distance, gaussian_distance, kl, nearest
+from cnncourse.likeness import frechet_distance, gaussian_distance, kl, nearest_pictures
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -70,7 +70,7 @@ def test_the_nearest_are_those_of_a_search_through_all(dtype, block):
     rng = np.random.default_rng(4)
     new, known = (rng.integers(0, 256, size=(n, 3, 4, 4)).astype(dtype) for n in (20, 30))
     new[3] = known[17]
-    got = nearest(new, known, k=4, block=block)
+    got = nearest_pictures(new, known, k=4, block=block)
     for i, picture in enumerate(new.astype(float)):
         apart = np.sqrt(((known.astype(float) - picture) ** 2).mean(axis=(1, 2, 3)))
         np.testing.assert_array_equal(got.index[i], np.argsort(apart, kind="stable")[:4])
@@ -91,15 +91,15 @@ def test_the_nearest_are_those_of_a_search_through_all(dtype, block):
         (lambda: frechet_distance(np.ones((4, 3)), np.ones((1, 3))), "others should be finite numbers"),
         (lambda: frechet_distance(np.ones((4, 3)) * np.inf, np.ones((4, 3))), "features should be finite numbers"),
         (
-            lambda: nearest(np.zeros((2, 1, 8, 8)), np.zeros((2, 1, 9, 9))),
+            lambda: nearest_pictures(np.zeros((2, 1, 8, 8)), np.zeros((2, 1, 9, 9))),
             "pictures of one shape; got (1, 8, 8) and (1, 9, 9)",
         ),
-        (lambda: nearest(np.zeros((2, 4)), np.zeros((2, 4), np.uint8)), "give all in one scale"),
+        (lambda: nearest_pictures(np.zeros((2, 4)), np.zeros((2, 4), np.uint8)), "give all in one scale"),
         (
-            lambda: nearest(np.zeros((2, 4)), np.zeros((2, 4)), k=3),
+            lambda: nearest_pictures(np.zeros((2, 4)), np.zeros((2, 4)), k=3),
             "k should be from 1 to the number of known pictures, 2",
         ),
-        (lambda: nearest(np.zeros((0, 4)), np.zeros((2, 4))), "n at least 1"),
+        (lambda: nearest_pictures(np.zeros((0, 4)), np.zeros((2, 4))), "n at least 1"),
     ],
 )
 def test_wrong_input_is_told_in_one_sentence(call, said):

@@ -7,7 +7,7 @@ import tensorflow as tf
 import torch
 
 from cnncourse import recurrent
-from cnncourse.recurrent import GATES, cell_weights, gradient_norms, read_cell, unroll, unroll_backward, write_cell
+from cnncourse.recurrent import GATES, cell_weights, gradient_reach, read_cell, unroll, unroll_backward, write_cell
 
 CLOSE = {"atol": 1e-6, "rtol": 1e-6}
 KERAS = [("simple", True), ("lstm", True), ("gru", True), ("gru", False)]
@@ -141,14 +141,14 @@ def test_weights_go_from_one_framework_to_the_other_and_back():
 def test_a_still_simple_cell_scales_the_gradient_by_its_factor_at_every_step(factor):
     turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))
     weights = recurrent.CellWeights("simple", np.zeros((6, 1)), factor * turn, np.zeros(6), np.zeros(6))
-    np.testing.assert_allclose(gradient_norms(weights, np.zeros((2, 30, 1))), factor ** np.arange(31.0))
+    np.testing.assert_allclose(gradient_reach(weights, np.zeros((2, 30, 1))), factor ** np.arange(31.0))
 
 
 def test_the_gradient_lives_longer_in_an_lstm_that_forgets_little_than_in_a_simple_cell():
     x = np.random.default_rng(2).normal(size=(8, 60, 4))
     simple, lstm = cell_weights("simple", 4, 8), cell_weights("lstm", 4, 8)
     lstm.b_x[8:16] += 4
-    assert gradient_norms(simple, x)[-1] < 1e-6 < 1e-2 < gradient_norms(lstm, x)[-1]
+    assert gradient_reach(simple, x)[-1] < 1e-6 < 1e-2 < gradient_reach(lstm, x)[-1]
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnncourse.vocabulary import (
+    BEGIN,
     END,
     KINDS_OF_TOKEN,
     PAD,
-    START,
     UNKNOWN,
     Vocabulary,
     load_vocabulary,
@@ -84,9 +84,9 @@ def test_a_word_that_is_called_like_a_special_id_is_a_word_of_nothing():
 
 def test_padding_starts_ends_and_lengths():
     vocabulary = Vocabulary.of(["a b c"])
-    ids, lengths = vocabulary.encode_all(["a b c", "", "b"], length=6, start=True, end=True)
+    ids, lengths = vocabulary.encode_all(["a b c", "", "b"], length=6, begin=True, end=True)
     assert lengths.tolist() == [5, 2, 3] and ids.shape == (3, 6)
-    assert ids[0, [0, 4, 5]].tolist() == [START, END, PAD] and ids[1].tolist() == [START, END, PAD, PAD, PAD, PAD]
+    assert ids[0, [0, 4, 5]].tolist() == [BEGIN, END, PAD] and ids[1].tolist() == [BEGIN, END, PAD, PAD, PAD, PAD]
     assert [vocabulary.decode(row) for row in ids] == ["a b c", "", "b"]
 
 
