@@ -107,6 +107,7 @@ MAY_IMPORT = {
     # weeks 11 and 12: reading in sequence, drawing new pictures
     **dict.fromkeys(["decoding", "embeddings", "gaps", "recurrent", "tensors"], ()),
     "vocabulary": ("files",),
+    "readers": ("embeddings", "gaps", "recurrent", "vocabulary", "weights"),
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
     # the course itself
     "runs": ("files", "supervisor"),
