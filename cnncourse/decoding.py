@@ -82,8 +82,9 @@ def _found(ids, log_prob, end, divisor):
 # %% ../nbs/api/decoding.ipynb #bf1bb7bc
 def _pairs(sentences, references):
     "Sentences, each with its list of references; `ValueError` where they are not one another's."
-    if isinstance(sentences, str):
-        raise ValueError("sentences should be a list of texts; got one text")
+    for name, texts in (("sentences", sentences), ("references", references)):
+        if isinstance(texts, str):
+            raise ValueError(f"{name} should be a list, one for each sentence; got one text")
     sentences = list(sentences)
     references = [[one] if isinstance(one, str) else list(one) for one in references]
     if len(sentences) != len(references) or not sentences:

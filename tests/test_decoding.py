@@ -150,7 +150,9 @@ def test_exact_match_counts_whole_sentences():
         (lambda: bleu(["a"], []), "each sentence needs its references"),
         (lambda: bleu("a", []), "sentence 0 should be a text with at least one reference text"),
         (lambda: bleu([["a"]], ["a"]), "sentence 0 should be a text"),
-        (lambda: exact_match("a", "a"), "sentences should be a list of texts; got one text"),
+        (lambda: exact_match("a", "a"), "sentences should be a list, one for each sentence; got one text"),
+        (lambda: exact_match(["a", "b"], "ab"), "references should be a list, one for each sentence; got one text"),
+        (lambda: bleu(["a", "b"], "ab"), "references should be a list, one for each sentence; got one text"),
         (lambda: exact_match([], []), "there must be one"),
     ],
 )
