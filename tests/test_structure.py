@@ -109,6 +109,8 @@ MAY_IMPORT = {
     "vocabulary": ("files",),
     "readers": ("embeddings", "gaps", "recurrent", "vocabulary", "weights"),
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
+    "restyling": ("networks", "pretraining", "scorers", "style"),
+    "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
     "denoisers": ("labels", "networks", "noising", "scorers", "training"),
     "latents": ("likeness", "networks", "scorers", "tensors", "training"),
     # the course itself
