@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cnncourse.captions import (
+    WHERE,
     Captioner,
     encoder_network,
     first_state,
@@ -49,11 +50,12 @@ def test_a_word_is_the_same_in_numpy_and_both_frameworks_and_its_cell_is_the_cou
 def test_places_are_in_reading_order_and_know_where_they_are():
     maps = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
     grid = grid_places(maps)
-    assert grid.shape == (2, 20, 5)
+    assert grid.shape == (2, 20, 3 + WHERE)
     for row in range(4):
         for column in range(5):
             np.testing.assert_allclose(grid[:, row * 5 + column, :3], maps[:, :, row, column])
-            np.testing.assert_allclose(grid[0, row * 5 + column, 3:], (2 * row / 3 - 1, column / 2 - 1))
+            np.testing.assert_allclose(grid[0, row * 5 + column, 3:5], (2 * row / 3 - 1, column / 2 - 1))
+    assert len(np.unique(grid[0, :, 3:].round(6), axis=0)) == 20
     for tensor, plain in KINDS:
         np.testing.assert_allclose(plain(grid_places(tensor(maps))), grid)
 
