@@ -6,7 +6,7 @@
 A seed decides patches, defects, weights and order. A scorer is fitted once for a texture and a seed, and scores all severities.
 Settings were chosen on the part "calibrate" of the photographs, with other seeds; what is recorded is from the part "test".
 Three tables: "rows", many methods for few epochs on patches of 64 x 64; "sweep", how narrow and how much noise, on the part
-"calibrate"; and "skips", one network with and without skips, as many parameters, until it stops improving, on patches at half size.
+"calibrate", for each texture and three seeds; and "skips", one network with and without skips, as many parameters, until it stops improving, on patches at half size.
 Rows are kept as they come: a run that was stopped goes on from there.
 """
 
@@ -21,6 +21,7 @@ import argparse
 import json
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,8 @@ def texture_rows(photos: dict, texture: str, seed: int, epochs: int, done: set[s
 ARMS, MARKS = ("without skips", "with skips"), (5, 20, 80)
 SETTINGS = [(2, 0.0), (8, 0.0), (32, 0.0), (8, 0.1)]  # maps in the middle, noise on the input
 PLAIN = (8, 0.0)  # those of claim C7.2
-SWEPT, SWEPT_MOST, SKIP_SEEDS = ("brick",), 60, 2  # a sweep of few epochs, on one texture; and seeds until they stop
+SWEEP_SEEDS, SWEPT_MOST = (100, 101, 102), 60  # seeds of the sweep on the part "calibrate", and its epochs
+SKIP_SEEDS = 3  # that are trained until they stop
 
 
 class Look(training.Callback):
@@ -147,21 +149,32 @@ def chosen(sweep: list[dict]) -> dict[str, tuple[int, float]]:
     return {arm: tuple(map(float, means[arm].idxmax())) for arm in ARMS}
 
 
-def skip_rows(photos: dict, texture: str, seed: int, most: int, best: dict) -> list[dict]:
-    "With and without skips: plain along the epochs, and as the sweep chose; beside them what trains no network."
+def as_chosen(row: dict, best: dict) -> bool:
+    "False for a row of a setting that the sweep does not choose any more."
+    arm = row["method"].removesuffix(", chosen")
+    return arm == row["method"] or best[arm] == (row["bottleneck"], row["noise"])
+
+
+def skip_rows(photos: dict, texture: str, seed: int, most: int, best: dict, done: set[str]) -> list[dict]:
+    "What is not done of: with and without skips, plain and as the sweep chose; beside them what trains no network."
     sets, rows = halves(photos, texture, seed), []
     about = {"set": texture, "seed": seed}
     for arm in ARMS:
         for way in dict.fromkeys([PLAIN, best[arm]]):
+            name = arm if way == PLAIN else f"{arm}, chosen"
+            if name in done:
+                continue
             model, seen = redrawn(arm, int(way[0]), way[1], sets, seed, most)
             back = given_back(model, photos[texture], seed)
-            name = arm if way == PLAIN else f"{arm}, chosen"
             for epochs, areas in seen.items():
                 end = {"epochs": epochs, "stopped": epochs == max(seen), "given_back": back}
+                end |= dict(zip(("bottleneck", "noise"), way, strict=True))
                 rows += [about | {"method": name, "severity": s, "image": a} | end for s, a in areas.items()]
     beside = {"isolation forest": scorers.FeatureForest(seed=seed), "PaDiM": scorers.PaDiM()}
     beside |= {"PatchCore": scorers.PatchCore(seed=seed), "feature distance": _distance(seed)}
     for name, scorer in beside.items():
+        if name in done:
+            continue
         scorer.top = _TOP
         scorer.fit(sets["middle"].x_train)
         for s, of in sets.items():
@@ -243,15 +256,17 @@ def main() -> None:
             else:
                 continue
             keep(f"seed {seed}, {name}")
-    for name in SWEPT:
-        if name not in {row["set"] for row in sweep}:
-            sweep += sweep_rows(photos, name, 100, min(most, SWEPT_MOST))
-            keep(f"sweep, {name}")
-    for seed in seeds[:SKIP_SEEDS]:
-        for name in TEXTURES:
-            if (name, seed) not in {(row["set"], row["seed"]) for row in skips}:
-                skips += skip_rows(photos, name, seed, most, chosen(sweep))
-                keep(f"skips, seed {seed}, {name}")
+    for seed, name in product(SWEEP_SEEDS[: len(seeds)], TEXTURES):
+        if (name, seed) not in {(row["set"], row["seed"]) for row in sweep}:
+            sweep += sweep_rows(photos, name, seed, min(most, SWEPT_MOST))
+            keep(f"sweep, seed {seed}, {name}")
+    best = chosen(sweep)
+    skips = [row for row in skips if as_chosen(row, best)]
+    for seed, name in product(seeds[:SKIP_SEEDS], TEXTURES):
+        done = {row["method"] for row in skips if (row["set"], row["seed"]) == (name, seed)}
+        if more := skip_rows(photos, name, seed, most, best, done):
+            skips += more
+            keep(f"skips, seed {seed}, {name}")
     for record in summary(rows):
         mean, low, high = record["image"]
         print(f"{record['method']:32} {record['set']:13} {record['severity']:7} {mean:.3f} ({low:.3f} to {high:.3f})")

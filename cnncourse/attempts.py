@@ -11,6 +11,7 @@ import ctypes
 import dataclasses
 import dis
 import functools
+import gc
 import inspect
 import io
 import linecache
@@ -20,7 +21,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import accumulate, chain, repeat, starmap
+from operator import methodcaller
 from types import CellType, CodeType, FrameType, MethodType
 from typing import Any
 
@@ -66,11 +70,26 @@ _DELICATE += ("tensorflow.python.autograph", "torch._dynamo.convert_frame", "tor
 _LONGEST, _MANY = 300, 100  # seconds that imports and first compilations may take, and how many are excused
 
 
+def _one_is_born() -> bool:  # a thread that does not run yet: Python gives it what is meant for the one that starts it
+    return any(thread.ident is None for thread in threading.enumerate())
+
+
+def _frames(thread: threading.Thread) -> list[FrameType]:  # of one moment, the innermost first
+    now = map(methodcaller("get", thread.ident), starmap(sys._current_frames, [()]))
+    found, collects = deque(), gc.isenabled()
+    gc.disable()  # a finaliser would let the thread go on, and a frame that has gone on must not be asked for its caller
+    with contextlib.suppress(AttributeError):  # the outermost has none; no line of Python runs before that
+        found.extend(accumulate(chain(now, repeat("f_back")), getattr))
+    if collects:
+        gc.enable()
+    return [frame for frame in found if frame is not None]
+
+
 def _delicate(thread: threading.Thread) -> FrameType | None:  # the import or first compilation under way in it
-    frame, found = sys._current_frames().get(thread.ident), None
-    while frame is not None:
-        found = frame if str(frame.f_globals.get("__name__")).startswith(_DELICATE) else found
-        frame = frame.f_back
+    found = None
+    for frame in _frames(thread):
+        name = dict.get(frame.f_globals, "__name__")  # an answer's own names may be of any kind
+        found = frame if type(name) is str and name.startswith(_DELICATE) else found
     return found
 
 # %% ../nbs/api/attempts.ipynb #a3e97c16
@@ -108,7 +127,7 @@ def _stop(worker: _Worker, patience: float = 2.0, longest: float = _LONGEST) -> 
     start, before, step = time.monotonic(), None, 0.02  # seconds
     while worker.is_alive() and patience > 0 and time.monotonic() < start + longest:
         delicate = _delicate(worker)
-        if delicate is None:
+        if delicate is None and not _one_is_born():
             worker.interrupt()
         if delicate is None or delicate is not before:  # one import may last, a loop of imports may not
             patience -= step
@@ -235,7 +254,8 @@ class Attempt:
     ended: bool = True  # False: it could not be stopped
     printed: str = ""  # the beginning of what it printed
     lines: int = 0  # how many lines it printed
-    near: tuple = ()  # for the right answer: what it gives where inputs are rounded to 32 bits
+    near: Iterable = ()  # for the right answer: what it gives where inputs are rounded to 32 bits
+    changed: str = ""  # which input it changed in place, in words
     seconds: float = 0.0  # what its own code used: processor time, and a twelfth of what it waited
 
 # %% ../nbs/api/attempts.ipynb #b678f3c5

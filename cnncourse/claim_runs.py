@@ -7,9 +7,8 @@ __all__ = ['made_rows', 'chosen', 'complete', 'outcome']
 
 # %% ../nbs/api/claim_runs.ipynb #11ac037e
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
-from . import verdicts
+from . import runs, verdicts
 from cnncourse.claims import (
     Claim,
     Rows,
@@ -25,26 +24,6 @@ from cnncourse.claims import (
 )
 
 # %% ../nbs/api/claim_runs.ipynb #c93e4a55
-@contextmanager
-def _cluster(
-    scheduler: str,  # its address, such as tcp://10.0.0.1:8786
-):
-    try:
-        from distributed import Client
-    except ModuleNotFoundError:
-        raise ValueError("A scheduler needs the package distributed: pip install 'cnncourse[cluster]'.") from None
-    from joblib import parallel_config
-
-    try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"There is no Dask scheduler at {scheduler}: {next(iter(str(error).splitlines()), '')}"
-        ) from None
-    with client, parallel_config("dask"):
-        yield
-
-
 def made_rows(
     work: Sequence[tuple[Claim, tuple[str, int, str]]],  # a claim, and arm, seed and data
     jobs: int = 1,  # runs at the same time
@@ -56,14 +35,12 @@ def made_rows(
     if scheduler is None and jobs == 1:
         yield from (run_once(claim, *run) for claim, run in work)
         return
+    if scheduler is not None:
+        yield from runs.on_cluster(run_once, [(claim, *run) for claim, run in work], scheduler)
+        return
     from joblib import Parallel, delayed
 
-    calls = [delayed(run_once)(claim, *run) for claim, run in work]
-    if scheduler is None:
-        yield from Parallel(jobs, return_as="generator_unordered")(calls)
-        return
-    with _cluster(scheduler):
-        yield from Parallel(return_as="generator_unordered")(calls)
+    yield from Parallel(jobs, return_as="generator_unordered")(delayed(run_once)(claim, *run) for claim, run in work)
 
 # %% ../nbs/api/claim_runs.ipynb #85ac720c
 def chosen(

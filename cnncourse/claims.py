@@ -366,12 +366,15 @@ def decided() -> dict[str, verdicts.Verdict]:  # by number
 def small_run(
     claim: Claim,
     first_seed: int = 0,
+    data: str | None = None,  # one of its data sets; None: the first
 ) -> verdicts.Verdict:
-    "A few seeds on the first data set, in seconds: to see it run, not to decide it."
+    "A few seeds on one data set, in seconds: to see it run, not to decide it."
     seeds = [0] if claim.exact else range(first_seed, first_seed + SMALL_SEEDS)
-    data = claim.data if claim.exact else claim.data[:1]
-    runs = [run for run in plan(claim, seeds, data) if run[0] in list(claim.arms)[:2]]
-    return judged(claim, [run_once(claim, *run, small=True) for run in runs], data)
+    if data is not None and data not in claim.data:
+        raise ClaimError(f"{claim.id} is not tested on {data!r}. Expected one of: {'; '.join(claim.data)}.")
+    chosen = claim.data if claim.exact else (data or claim.data[0],)
+    runs = [run for run in plan(claim, seeds, chosen) if run[0] in list(claim.arms)[:2]]
+    return judged(claim, [run_once(claim, *run, small=True) for run in runs], chosen)
 
 
 def sentence(
@@ -388,7 +391,8 @@ def _levels(claim: Claim, found: verdicts.Verdict) -> str:  # along the factor, 
     if found.word != "depends":
         return ""
     told = [f"{level} {verdicts.size_in_words(e, claim.unit)}" for level, (e, _, _) in found.levels.items()]
-    return f" It depends on the {claim.factor}: {', '.join(told)}."
+    what = claim.factor if claim.factor.split()[0] in ("what", "how", "which") else f"the {claim.factor}"
+    return f" It depends on {what}: {', '.join(told)}."
 
 
 def told(
@@ -409,17 +413,19 @@ def told(
     failed = f" {len(found.excluded)} runs failed and are left out." if found.excluded else ""
     return f"**{found.word.capitalize()}** ({kind}): {sentence(claim, found)}{_levels(claim, found)}{share}{failed}"
 
-
+# %% ../nbs/api/claims.ipynb #266153ce
 def card(
     number: str,  # for example "C3.2"
     first_seed: int = 0,  # of the small run
+    data: str | None = None,  # of the small run: one of the claim's data sets; None: the first
 ) -> str:  # Markdown
     "The published verdict, and what a small run shows here."
     claims = registry()
     claim = claims[one_of(number, claims)]
-    here, there = small_run(claim, first_seed), published_verdict(claim, published_rows())
+    here, there = small_run(claim, first_seed, data), published_verdict(claim, published_rows())
     brief = verdicts.in_brief(here.effect, (here.low, here.high), *list(claim.arms)[:2], unit=claim.unit)
-    small = "" if claim.exact else f" A small run here, {here.seeds} seeds: {brief}."
+    where = f" of {data}" if data else ""
+    small = "" if claim.exact else f" A small run here, {here.seeds} seeds{where}: {brief}."
     return told(claim, there) + small
 
 # %% ../nbs/api/claims.ipynb #e077f26d

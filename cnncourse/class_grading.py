@@ -11,12 +11,12 @@ import functools
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import class_reports, files, gradebook, grading, marking, sandbox, submissions
+from . import class_reports, files, gradebook, grading, marking, runs, sandbox, submissions
 from .pictures import shown
 from .submissions import Trouble
 
@@ -55,29 +55,19 @@ def mark_one(
         return about | {"trouble": str(error)}
 
 # %% ../nbs/api/class_grading.ipynb #5708cb97
-@contextmanager
-def _workers(jobs: int, scheduler: str | None):
-    from joblib import Parallel
-
-    if scheduler is None:
-        yield Parallel(jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs", batch_size=1)
-        return
-    from cnncourse.claim_runs import _cluster
-
-    with _cluster(scheduler):
-        yield Parallel(return_as="generator_unordered", batch_size=1)
-
-
 def _each(
     work: Iterator[submissions.Submission], settings: Settings, jobs: int, scheduler: str | None
 ) -> Iterator[dict]:
-    if scheduler is None and jobs == 1:
-        yield from (mark_one(one, settings) for one in work)
-        return
-    from joblib import delayed
+    calls, ahead = ((one, settings) for one in work), "2*n_jobs"  # a large class is not read at once
+    if scheduler is not None:
+        yield from runs.on_cluster(mark_one, calls, scheduler, ahead=ahead)
+    elif jobs == 1:
+        yield from (mark_one(*call) for call in calls)
+    else:
+        from joblib import Parallel, delayed
 
-    with _workers(jobs, scheduler) as run:
-        yield from run(delayed(mark_one)(one, settings) for one in work)
+        shared = Parallel(jobs, return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
+        yield from shared(delayed(mark_one)(*call) for call in calls)
 
 # %% ../nbs/api/class_grading.ipynb #1eb19c12
 @functools.cache
@@ -85,9 +75,7 @@ def _course_hash(course: Path) -> str:  # of all that marks depend on
     import cnncourse
 
     library = Path(cnncourse.__path__[0])
-    rooms = ("exercises", "marking", "confined", "wire", "sandbox", "grading", "submissions")
-    paths = [library / f"{room}.py" for room in rooms]
-    paths += sorted((library / "questions").glob("*.py")) + sorted((course / "nbs" / "exercises").glob("*.ipynb"))
+    paths = sorted(library.rglob("*.py")) + sorted((course / "nbs" / "exercises").glob("*.ipynb"))
     digest = hashlib.sha256()
     for path in paths:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -226,7 +214,7 @@ def _lines(marked: dict, assignment: str) -> Iterator[gradebook.Mark]:
 def _write_pages(handed_in, kept: _Kept, out: Path, graded: Graded) -> list[gradebook.Mark]:
     marks, by_student = [], {}
     for student, notebook, one in handed_in.found:
-        by_student.setdefault(student, []).append((notebook, one.parts[-2]))
+        by_student.setdefault(student, []).append((notebook, unicodedata.normalize("NFC", one.parts[-2])))
     nested = all(folder != student for student, own in by_student.items() for _, folder in own)
     for student, own in by_student.items():
         found = [(kept.read(student, notebook), folder) for notebook, folder in own]

@@ -172,6 +172,6 @@ def report_class(
     hint = "Only a hint: people learn together, and from the same pages. Read both before you think anything."
     parts += _section("Answers of the same code", lookalikes(marks), "None.", hint)
     odd = "What an answer did beside answering. None of it gained a point; much of it is innocent."
-    for title, rows, note in (("Look at these", noticed, odd), ("Not graded", troubles, "")):
+    for title, rows, note in (("Look at these", noticed, odd), ("Not graded, or not as usual", troubles, "")):
         parts += _section(title, [{"where": t.where, "what": t.what} for t in rows], "Nothing.", note)
     return reports.report("The class", parts, path)

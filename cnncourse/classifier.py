@@ -22,13 +22,14 @@ import numpy as np
 from scipy.special import softmax
 
 from . import __version__, networks, splits
-from .arms import _AT_ONCE, ARMS, Arm, Contest, _floats, train_arm
+from .arms import _AT_ONCE, ARMS, Arm, Contest, _floats, choose_arm, train_arm
 from .augmentation import Augmenter, Brightness, Contrast, Scale, Shift
 from .gathering import Gathered, as_bytes, gather_pictures, read_files
 from .networks import Network
 from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
 from .published_weights import Published, _like, _scale_of
+from .thresholds import exact_interval, fit_threshold
 from .weights import Carrier, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/classifier.ipynb #937ff050
@@ -93,10 +94,7 @@ class Tested(NamedTuple):
     @property
     def interval(self) -> tuple[float, float]:
         "Where the accuracy on all such pictures is to be expected: 95 %, exact (Clopper and Pearson 1934)."
-        from scipy import stats  # slow to import, and no prediction needs it
-
-        found = stats.binomtest(self.right, len(self.y)).proportion_ci(0.95, method="exact")
-        return float(found.low), float(found.high)
+        return exact_interval(self.right, len(self.y))
 
     @property
     def confusion(self) -> np.ndarray:
@@ -349,7 +347,7 @@ def _fields(net: Network) -> tuple:
 def _keep_arm(arm: Arm, path: Path, mark: str):
     arrays = {f"weights.{name}": array for name, array in arm.weights.items()}
     arrays |= {"logits": np.asarray(arm.logits, np.float64), "y": np.asarray(arm.y, np.int64)}
-    rest = {key: getattr(arm, key) for key in ("name", "tries", "curves", "seconds", "temperature")}
+    rest = {key: getattr(arm, key) for key in ("name", "tries", "chosen", "curves", "seconds", "temperature")}
     save_arrays(arrays, path, mark=mark, net=networks.to_json(arm.net), rest=json.dumps(rest))
 
 
@@ -411,8 +409,6 @@ def _notes(found: Gathered, parts: splits.Parts, leaks: list, folds: list) -> li
 
 def _learn_what_is_known(classifier: Classifier, places: np.ndarray, none: float, seed: int):
     "Fill in the bank and the threshold."
-    from cnncourse.thresholds import fit_threshold
-
     found = classifier.pictures
     rng, depth = np.random.default_rng(seed), int(np.prod(classifier.net.shapes[_before(classifier.net)]))
     most = min(1000, max(50, _BANK // 8 // depth))
@@ -455,32 +451,29 @@ def _facts(found: Gathered, parts: splits.Parts, arms: dict[str, Arm], best: str
 
 
 @contextlib.contextmanager
-def _few_threads(
-    framework: str,
-):  # of PyTorch: small steps gain little by more, and on a busy machine each waits for the last
-    if framework != "torch":
-        yield
-        return
-    import torch
+def _few_threads(task: Contest):  # small steps gain little by more, and on a busy machine each waits for the last
+    from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // 2)))
-    try:
+    few = threadpool_limits(1, user_api="blas") if len(task.folds) > 1 else contextlib.nullcontext()
+    with few, contextlib.ExitStack() as stack:
+        if task.framework == "torch":
+            import torch
+
+            stack.callback(torch.set_num_threads, before := torch.get_num_threads())
+            torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // 2)))
         yield
-    finally:
-        torch.set_num_threads(before)
 
 # %% ../nbs/api/classifier.ipynb #4d0cd22a
 def _compete(found: Gathered, names: tuple, settings: dict, groups, backbone, augment, keep, say) -> "Classifier":
-    "Divide, train the arms, choose on validation, and look at the test once."
+    "Divide, train the arms, choose on validation (see `choose_arm`), and look at the test once."
     seed, framework = settings["seed"], settings["framework"]
     groups = [groups(name) for name in found.names] if callable(groups) else groups
     parts, left = _divided(found, settings, groups)
     folds, backbone = _folds(parts, found.y, groups, seed), backbone or course_backbone()
     task = Contest(found.x, found.y, len(found.classes), folds, backbone, augment, framework, seed, keep, say)
-    with _few_threads(framework):
+    with _few_threads(task):
         arms = _trained(task, names)
-    best = min(arms, key=lambda name: arms[name].best["loss"])
+    best = choose_arm(arms)
     about = _facts(found, parts, arms, best, settings) | {"notes": _notes(found, parts, left, folds)}
     about["leaks"] = [[leak.one, leak.other, list(leak.sides), leak.why] for leak in left]
     net, learnt = _like(arms[best].net, backbone[0]), folds[0][0] if len(folds) == 1 else task.used

@@ -16,11 +16,10 @@ import numpy as np
 from .arms import ARMS
 from .classifier import NONE, Classifier, Prediction, Predictions
 from .drawing import describe
-from .files import write_whole
+from .files import defused, write_whole
 from .pictures import PictureError, read_picture
 from .plots import confusion_matrix, training_curves
 from .reports import Part, figure, folded, gallery, heading, picture, report, table, text
-from .watch_tables import defused
 
 # %% ../nbs/api/classifier_reports.ipynb #8f043682
 def reliability(
@@ -93,10 +92,10 @@ def _ways(classifier: Classifier) -> list[Part]:
         }
         rows.append(row | {"chosen": "yes" if name == about["chosen"] else ""})
     tries = [
-        {"way": name, "kind": row.get("what", ""), "rate": f"{row['rate']:g}", "epochs": row["epochs"], "loss": f"{row['loss']:.3f}", "right": f"{row['accuracy']:.1%}"}
+        {"way": name, "kind": row.get("what", ""), "rate": f"{row['rate']:g}", "epochs": row["epochs"], "loss": f"{row['loss']:.3f}", "right": f"{row['accuracy']:.1%}", "of pictures": row["pictures"]}
         for name, arm in about["arms"].items() for row in arm["tries"]
     ]  # fmt: skip
-    why = "All learnt from the same pictures and were judged on the same others. The smallest loss on validation is chosen."
+    why = "All learnt from the same pictures and were judged on the same others. Borrowed features are taken, unless the loss of another way is less by more than twice the standard error of the difference, picture by picture."
     return [
         heading("The ways that competed"),
         text(why),

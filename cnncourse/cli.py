@@ -19,6 +19,7 @@ if os.path.basename(sys.argv[0]).startswith(
 
 # %% ../nbs/api/cli.ipynb #711c3494
 import contextlib
+import re
 import shlex
 import shutil
 import signal
@@ -284,7 +285,9 @@ def _serve_lab(course: Path, root: Path, port: int, more: list[str], browser: bo
 def _course_of(folder: Path | None) -> Path:  # whose settings JupyterLab gets: a folder of one's own may lie anywhere
     if folder is None:
         return runs.find_course()
-    for start in (None, Path(__file__).parent):
+    import cnncourse
+
+    for start in (None, Path(cnncourse.__path__[0]).parent):
         with contextlib.suppress(runs.UsageError):
             return runs.find_course(start)
     return folder
@@ -358,7 +361,7 @@ def release(
     _say(f"To work on them: {_typed('lab', folder)}")
 
 # %% ../nbs/api/cli.ipynb #e1dc9387
-_MARKS = {"passed": "✓", "tried": "✗", "not tried": "○"}
+_MARKS = {"passed": "✓", "tried": "✗", "not tried": "○", "written, for a person to read": "✎"}
 
 
 def _mark(entry: dict) -> str:  # a key of `_MARKS`; an empty entry: never checked
@@ -376,27 +379,62 @@ def _lines(items: list[str], width: int) -> str:  # broken between items only
     return "\n".join(lines)
 
 
+def _path_lines(text: str, path: Path, width: int) -> str:  # broken behind slashes
+    from rich.cells import cell_len, chop_cells
+
+    parts = [short for part in re.split(r"(?<=[/\\])", str(path)) for short in chop_cells(part, width - 2)]
+    lines = [f"{text} "]
+    for part in parts:
+        if cell_len(lines[-1] + part) > width:
+            lines.append("  ")
+        lines[-1] += part
+    return "\n".join(lines)
+
+# %% ../nbs/api/cli.ipynb #ea414cc8
+def _marks(sheet, known: dict[str, dict], written: set[str]) -> dict[str, str]:  # a key of `_MARKS` by question
+    marks = {question.name: _mark(known.get(question.name, {})) for question in sheet}
+    read = next(mark for mark in _MARKS if "read" in mark)
+    return marks | {name: read if name in written else "not tried" for name in sheet.open}
+
+
+def _written(folder: Path | None) -> set[str]:  # default: in the workbook, if this is a copy of the course
+    from cnncourse import open_questions
+
+    if folder is None:
+        with contextlib.suppress(runs.RunError):
+            return open_questions.answered_in(runs.find_course() / "workbook")
+        return set()
+    if not folder.is_dir():
+        raise runs.UsageError(f"There is no folder {folder.resolve()}.")
+    return open_questions.answered_in(folder)
+
+# %% ../nbs/api/cli.ipynb #07052559
 @app.command()
-def progress():
-    "Which exercises were passed, week by week."
+def progress(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where your answers in words stand. Default: your workbook.")
+    ] = None,
+):
+    "Which exercises were passed, week by week, and which answers in words are written."
     from rich.table import Table
     from rich.text import Text
 
     from cnncourse import exercises
 
-    known, console = exercises.progress(), _console()
+    known, written, console = exercises.progress(), _written(folder), _console()
     table = Table("week", "passed", "questions", box=None, pad_edge=False)
     for sheet in exercises.sheets().values():
-        marks = {question.name.split(".")[1]: _mark(known.get(question.name, {})) for question in sheet}
+        marks = _marks(sheet, known, written)
         passed = sum(mark == "passed" for mark in marks.values())
+        items = [f"{_MARKS[mark]} {name.split('.')[1]}" for name, mark in marks.items()]
         table.add_row(
             sheet.notebook,
-            f"{passed} of {len(marks)}",
-            Text(_lines([f"{_MARKS[mark]} {name}" for name, mark in marks.items()], console.width - 30), no_wrap=True),
+            f"{passed} of {len(sheet.questions)}",
+            Text(_lines(items, console.width - 30), no_wrap=True),
         )
     console.print(table)
-    _say("   ".join(f"{sign} {mark}" for mark, sign in _MARKS.items()))
-    _say(f"kept in {exercises.progress_file()}")
+    _say(_lines([f"{sign} {mark} " for mark, sign in _MARKS.items()], console.width))
+    _say(_path_lines("kept in", exercises.progress_file(), console.width))
 
 # %% ../nbs/api/cli.ipynb #c0bc2aca
 def _size(n: int | None) -> str:  # bytes
@@ -820,7 +858,7 @@ def train(
     framework: Annotated[str, typer.Option(help="torch or keras.")] = "torch",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same classifier.")] = 0,
 ):
-    "Learn to tell the classes of FOLDER apart, in four ways, and keep the best as one file; stopped, the same command goes on."
+    "Learn to tell the classes of FOLDER apart, in four ways, and keep one of them as one file; stopped, the same command goes on."
     from cnncourse.classifier import Classifier
     from cnncourse.classifier_reports import report_training
 

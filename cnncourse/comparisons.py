@@ -11,6 +11,7 @@ import numbers
 import re
 from collections.abc import Iterable
 from itertools import permutations
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def _hides(value: Any, depth: int = 0) -> str:  # what is wrong with a value tha
         if value.dtype.names:
             return "a masked array of records came: an array of numbers was expected"
         hidden = int(np.sum(np.ma.getmaskarray(value)))
-        count = f"{hidden} of {value.size} values hidden"
+        count = f"{hidden} of {_count(value.size, 'value')} hidden"
         return (
             f"a masked array came, with {count}: fill them, as with .filled(0), or do without a mask" if hidden else ""
         )
@@ -76,6 +77,14 @@ def _bare(value: Any, depth: int = 0) -> Any:  # the same without subclasses of 
     return value
 
 # %% ../nbs/api/comparisons.ipynb #47f88d00
+def _as_float(text: str) -> str:  # so that 3.0 is not taken for the whole number 3
+    return f"{text}.0" if text.lstrip("-").isdigit() else text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _show(value: Any, limit: int = 160) -> str:  # a value in a message: small ones whole, large ones by their shape
     value = _plain(value)
     if isinstance(value, np.ndarray):
@@ -84,7 +93,9 @@ def _show(value: Any, limit: int = 160) -> str:  # a value in a message: small o
         text = np.array2string(value, separator=", ", precision=4, suppress_small=True)
         return re.sub(r"\[\s+", "[", re.sub(r"\s+", " ", text))
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return _as_float(f"{value:.6g}")
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)):
+        return "a function"
     if callable(value) or isinstance(value, np.random.Generator):
         return f"a {getattr(value, '__name__', type(value).__name__)}"
     if type(value) in (list, tuple) and len(value) <= 12:
@@ -131,9 +142,10 @@ def _told_apart(expected: Any, came: Any) -> tuple[str, str]:  # two numbers wit
     return next((pair for pair in told if pair[0] != pair[1]), told[-1])
 
 
-def _how_far(distance: float, allowed: float, single: bool) -> str:  # where it was close: by how much it missed
+def _how_far(distance: float, allowed: float, scale: float) -> str:  # where it was close: by how much it missed
     if not distance <= 1e4 * allowed:
         return ""
+    single = distance <= 1e-4 * scale and distance <= 5 * allowed  # what 32 bits may lose; more has another cause
     return f"; it is {distance:.2g} off, {allowed:.2g} is allowed" + (": was it computed in float32?" if single else "")
 
 # %% ../nbs/api/comparisons.ipynb #f0b240ec
@@ -159,8 +171,8 @@ def _number_difference(expected: Any, came: Any, rtol: float, atol: float, near:
     if wanted.imag or given.imag:
         return f"{expected} was expected, {came} came"
     shown = _told_apart(wanted.real, given.real)
-    single = not isinstance(came, int) and _is_single(given.real)
-    return f"{shown[0]} was expected, {shown[1]} came{_how_far(abs(given - wanted), allowed, single)}"
+    scale = 0.0 if isinstance(came, int) or not _is_single(given.real) else abs(wanted)
+    return f"{shown[0]} was expected, {shown[1]} came{_how_far(abs(given - wanted), allowed, scale)}"
 
 # %% ../nbs/api/comparisons.ipynb #d1f3eeb9
 def _reordered(expected: np.ndarray, came: np.ndarray, allowed: float) -> str:  # the same, axes exchanged?
@@ -220,15 +232,27 @@ def _values_difference(
     allowed, floats = _allowed(expected, near, rtol, atol)[place], {expected.dtype.kind, came.dtype.kind} == {"f"}
     wanted, given = expected[place], came[place]
     wanted, given = _told_apart(wanted, given) if floats else (_show(wanted), _show(given))
-    text = f"{wanted} was expected at {list(place)}, {given} came ({wrong.sum()} of {wrong.size} values differ"
+    many = f"{wrong.sum()} of {_count(wrong.size, 'value')} differ"
+    text = f"{wanted} was expected at {list(place)}, {given} came ({many}"
     text += f" by more than {allowed:.1g})" if floats else ")"
     if floats:
-        text += _how_far(float(distance.max()), allowed, _is_single(came))
-    if expected.dtype.kind == "f" and came.dtype.kind in "iu":
+        text += _how_far(float(distance.max()), allowed, _scale(expected) if _is_single(came) else 0.0)
+    cut = expected.dtype.kind == "f" and came.dtype.kind in "iu"
+    if cut and any(np.allclose(way(expected), came) for way in (np.trunc, np.rint, np.floor)):
         text += f"; your array holds whole numbers ({came.dtype}), so fractions are lost: use astype(float) first"
     return text
 
 # %% ../nbs/api/comparisons.ipynb #fb64ef78
+def _key_difference(expected: dict, came: dict) -> str:  # what is missing, and what nobody asked for
+    missing = [repr(key) for key in expected if key not in came]
+    more = [repr(key) for key in came if key not in expected]
+    told = [f"{word}: {', '.join(keys)}" for word, keys in (("missing", missing), ("too many", more)) if keys]
+    keys = ", ".join(map(repr, expected))
+    wanted = f"no keys were expected; {came!r:.80} came" if not expected else f"the keys {keys} were expected"
+    wanted = f"the key {keys} was expected" if len(expected) == 1 else wanted
+    return "; ".join([wanted, *told]) if told else ""
+
+
 def _inside(near: Iterable, key: Any) -> list:  # the same part of each
     found = []
     for value in near:
@@ -236,7 +260,7 @@ def _inside(near: Iterable, key: Any) -> list:  # the same part of each
             found.append(value[key])
     return found
 
-
+# %% ../nbs/api/comparisons.ipynb #d386e8f8
 def difference(
     expected: Any,  # a number, text, array, or a list, tuple or dictionary of such
     came: Any,  # the learner's value
@@ -253,12 +277,13 @@ def difference(
     if isinstance(expected, numbers.Number):
         return _number_difference(expected, came, rtol, atol, near)
     if isinstance(expected, dict) and isinstance(came, dict):
-        if unlike := sorted(map(repr, expected.keys() ^ came.keys())):
-            return f"the keys {', '.join(map(repr, expected))} were expected; unlike: {', '.join(unlike)}"
+        if unlike := _key_difference(expected, came):
+            return unlike
         parts = [(f"for {key!r}", key) for key in expected]
     elif isinstance(expected, (list, tuple)) and isinstance(came, (list, tuple)):
         if len(expected) != len(came):
-            return f"{len(expected)} values were expected, {len(came)} came"
+            verb = "was" if len(expected) == 1 else "were"
+            return f"{_count(len(expected), 'value')} {verb} expected, {len(came)} came"
         parts = [(f"value {n + 1}", n) for n in range(len(expected))]
     else:
         same = type(expected) is type(came) and expected == came

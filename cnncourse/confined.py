@@ -209,25 +209,41 @@ def _mutable(inputs: list) -> dict:  # what an answer can change and its caller 
     return {i: value for i, value in enumerate(inputs) if isinstance(value, kinds) and wire.is_data(value)}
 
 # %% ../nbs/api/confined.ipynb #655910a8
-class _Shell:  # stands for IPython: magics do nothing here
+def _plain(source: str) -> str:  # without magics, and what asks a shell
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source) if any(s in source for s in "%!?") else source
+
+
+class _Shell:  # stands for IPython: of its magics only those are done that run code of the notebook
+    def __init__(self, names: dict[str, Any]):
+        self.names = names
+
     def __getattr__(self, name):
         return lambda *given, **named: None
+
+    def run_cell_magic(self, magic: str, line: str, body: str):
+        if magic in ("time", "capture", "prun"):
+            exec(compile(_plain(body), f"<%%{magic}>", "exec"), self.names)
+
+    def run_line_magic(self, magic: str, line: str, *more):
+        if magic == "time":
+            self.run_cell_magic(magic, "", line)
 
 # %% ../nbs/api/confined.ipynb #e24d0e13
 class _Names:  # what the cells of a notebook have made
     def __init__(self, notes: _Notes):
-        self.names: dict[str, Any] = {"__name__": "__main__", "get_ipython": _Shell}
+        self.names: dict[str, Any] = {"__name__": "__main__", "display": lambda *things, **about: None}
+        shell = _Shell(self.names)
+        self.names["get_ipython"] = lambda: shell
         self.notes, self.libraries = notes, _Libraries()
 
     def cell(self, title: str, source: str, seconds: float) -> dict:
         "Run a cell."
-        from IPython.core.inputtransformer2 import TransformerManager
-
         linecache.cache[title] = len(source), None, source.splitlines(True), title
 
         def run():
-            plain = TransformerManager().transform_cell(source) if any(s in source for s in "%!?") else source
-            exec(compile(plain, title, "exec"), self.names)
+            exec(compile(_plain(source), title, "exec"), self.names)
 
         return _told(exercises.attempt(run, seconds))
 
@@ -377,3 +393,4 @@ def fork_notebooks(
 
 def _main():  # `python -c` with the number of the socket and the limits
     fork_notebooks(int(sys.argv[1]), json.loads(sys.argv[2]))
+    os._exit(0)  # what was imported has nothing to say at the end

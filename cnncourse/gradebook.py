@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import files
-from .watch_tables import defused
 
 # %% ../nbs/api/gradebook.ipynb #4edd2362
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ def write_grades(
         columns[mark.question] = mark.of
     text = io.StringIO(newline="")
     table = csv.writer(text)
-    table.writerow(["student", *map(defused, columns), "points", "of"])
+    table.writerow(["student", *map(files.defused, columns), "points", "of"])
     for student in sorted(rows):
         own = rows[student]
         cells = [f"{own[name]:g}" if name in own else "" for name in columns]
-        table.writerow([defused(_readable(student)), *cells, f"{sum(own.values()):g}", f"{sum(columns.values()):g}"])
+        table.writerow(
+            [files.defused(_readable(student)), *cells, f"{sum(own.values()):g}", f"{sum(columns.values()):g}"]
+        )
     files.write_whole(path, text.getvalue().encode("utf-8-sig"))
 
 
@@ -104,18 +105,18 @@ def _frame(book, marks: list[Mark]):  # assignments, notebooks and cells, as the
 
 
 def _fill(book, marks: list[Mark]):  # those of one student and assignment
-    from nbgrader.api import MissingEntry
-
     first = marks[0]
     student = _readable(first.student)
     book.update_or_create_student(student)
-    book.update_or_create_submission(first.assignment, student)
+    submission = book.update_or_create_submission(first.assignment, student)
+    grades = {(one.name, grade.name): grade for one in submission.notebooks for grade in one.grades}
+    if (
+        not {(mark.notebook, mark.cell) for mark in marks} <= grades.keys()
+    ):  # a question that is newer than these grades
+        book.remove_submission(first.assignment, student)
+        return _fill(book, marks)
     for mark in marks:
-        try:
-            grade = book.find_grade(mark.cell, mark.notebook, mark.assignment, student)
-        except MissingEntry:  # a question that is newer than the submission in an older gradebook
-            book.remove_submission(first.assignment, student)
-            return _fill(book, marks)
+        grade = grades[mark.notebook, mark.cell]
         grade.auto_score, grade.needs_manual_grade = mark.points, False
     book.db.commit()
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def seed_of(
     question: str,
 ) -> int:
     "The seed of the inputs: the same at each grading, another for each student."
-    digest = hashlib.sha256(f"{student}\0{question}".encode(errors="surrogatepass")).digest()
+    name = unicodedata.normalize("NFC", student)  # a Mac writes Hangul and accents in parts
+    digest = hashlib.sha256(f"{name}\0{question}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % 10**6
 
 
@@ -212,7 +214,7 @@ def teacher_copy(
     made.cells = [cell for cell in made.cells if cell.source.strip()]
     return made
 
-
+# %% ../nbs/api/grading.ipynb #5be07d19
 def short_feedback() -> type:
     "A preprocessor for nbgrader's pages of feedback: headings, answers, verdicts; no hidden test."
     from nbgrader.preprocessors import NbGraderPreprocessor

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .files import defused
 from .inspectors import Inspector, _cannot, _check_place, _OtherSize
 from .pictures import PictureError, list_pictures
 from .pictures import shown as as_text
@@ -25,7 +26,6 @@ from .watch_reports import KnownBad, thumbnail, write_report
 from cnncourse.watch_tables import (
     append_row,
     check_map,
-    defused,
     file_names,
     map_of,
     not_read,

@@ -6,7 +6,7 @@
 __all__ = ['Shape', 'ACTIVATIONS', 'LAYERS', 'Layer', 'Conv', 'Pad', 'ConvTranspose', 'MaxPool', 'AvgPool', 'Flatten',
            'GlobalAvgPool', 'GlobalMaxPool', 'AdaptiveAvgPool', 'Dense', 'Reshape', 'BatchNorm', 'LayerNorm',
            'GroupNorm', 'LocalResponseNorm', 'Activation', 'Dropout', 'DropPath', 'Affine', 'Add', 'Multiply',
-           'Subtract', 'Concat', 'Select', 'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend',
+           'Subtract', 'Concat', 'Select', 'Upsample', 'image_shape', 'Node', 'Network', 'cut', 'extend', 'at_size',
            'receptive_fields', 'receptive_field', 'n_params', 'n_macs', 'to_json', 'from_json', 'weight_shapes',
            'initial_weights']
 
@@ -765,6 +765,17 @@ def extend(
     first, *rest = [item if isinstance(item, tuple) else (None, item) for item in layers]
     more = _nodes([(*first, net.outputs)[:3], *rest])
     return Network(name or net.name, net.input_shape, [*net.nodes, *more])
+
+# %% ../nbs/api/layers.ipynb #b91f2e64
+def at_size(
+    net: Network,  # on pictures (c, h, w)
+    size,  # height and width in pixels: one number for both, or (h, w)
+) -> Network:
+    "The same network for pictures of another size."
+    if len(net.input_shape) != 3:
+        raise ValueError(f"a network of pictures (c, h, w) is needed; {net.name} takes {net.input_shape}")
+    shape = image_shape(net.input_shape[0], size)
+    return net if shape == net.input_shape else Network(net.name, shape, net.nodes, net.outputs)
 
 # %% ../nbs/api/layers.ipynb #2f6bd595
 def _joined(fields_in: list[tuple]) -> tuple:  # receptive field of a layer that reads several

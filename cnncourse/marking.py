@@ -32,11 +32,18 @@ def _answers(question: exercises.Question) -> list:  # nobody inside may have th
     return [answer for answer in known if callable(answer)]
 
 
+@functools.cache
+def _questions_by_value():  # inside, there are none of these modules
+    import cloudpickle
+
+    for sheet in exercises.sheets():
+        cloudpickle.register_pickle_by_value(sys.modules[f"cnncourse.questions.{sheet}"])
+
+
 def _packer(question: exercises.Question):  # writes functions by value, with what they reach and nothing more
     import cloudpickle
 
-    for name in {sheet for sheet in sys.modules if sheet.startswith("cnncourse.questions.")}:
-        cloudpickle.register_pickle_by_value(sys.modules[name])
+    _questions_by_value()
     secret = {id(answer) for answer in _answers(question)}
 
     class Packer(cloudpickle.Pickler):
@@ -177,8 +184,7 @@ def _signature(rows: list) -> inspect.Signature | None:
         return None
 
 
-def _at_once(call: Callable[[], Any], seconds: float = 0.0, seed: int = 0) -> exercises.Attempt:
-    "What stands in for `exercises.attempt`: the clock, the seeds and the interrupt are inside, so no thread is needed here."
+def _at_once(call: Callable[[], Any]) -> exercises.Attempt:  # quietly
     paper, made = io.StringIO(), exercises.Attempt()
     with contextlib.redirect_stdout(paper), contextlib.redirect_stderr(io.StringIO()), np.errstate(all="ignore"):
         try:
@@ -190,20 +196,12 @@ def _at_once(call: Callable[[], Any], seconds: float = 0.0, seed: int = 0) -> ex
     return made
 
 
-@contextlib.contextmanager
-def _beside(question: exercises.Question):  # what looks at the answer does so inside, while this lasts
-    kept, exercises.attempt = exercises.attempt, _at_once
-    use = question.use
-
-    def inside(answer, *inputs):
-        away = getattr(answer, "away", answer)
-        return away.ask(use, list(inputs), {}) if isinstance(away, _Away) else use(answer, *inputs)
-
-    question.use = inside if looks_inside(question.name) else use
-    try:
-        yield
-    finally:
-        question.use, exercises.attempt = use, kept
+def _inside(question: exercises.Question, answer: Any, inputs: dict, seconds: float, seed: int) -> exercises.Attempt:
+    "What stands in for `exercises.run_here`: the clock, the seeds and the interrupt are inside, and no thread is needed."
+    if not looks_inside(question.name):
+        return _at_once(lambda: exercises.used(question, answer, inputs))
+    away = getattr(answer, "away", answer)
+    return _at_once(lambda: away.ask(question.use, list(inputs.values()), {}))
 
 # %% ../nbs/api/marking.ipynb #7271af01
 def _plainly(result: exercises.Result) -> exercises.Result:  # `_Told` is this module's own word
@@ -248,15 +246,14 @@ def tasks(
 def texts(
     course: Path,
     notebook: str,
+    kind: str = "markdown",
 ) -> dict[str, str]:  # by nbgrader's name of the cell
-    "The texts of the questions as they are handed out, by which an older copy is known."
+    "The texts of the questions as they are handed out, by which an older copy is known; or the code cells."
     import nbformat
 
     source = nbformat.read(course / "nbs" / "exercises" / f"{notebook}.ipynb", as_version=4)
     made = grading.student_copy(source).cells
-    return {
-        c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == "markdown" and "nbgrader" in c.metadata
-    }
+    return {c.metadata.nbgrader.grade_id: c.source for c in made if c.cell_type == kind and "nbgrader" in c.metadata}
 
 # %% ../nbs/api/marking.ipynb #04d957d4
 @dataclass
@@ -267,32 +264,55 @@ class _Step:  # a cell to run, or an answer to judge
     owner: str = ""  # the answer that is written in it
 
 
+def _defines(source: str, name: str) -> bool:  # an answer that somebody wrote
+    made = re.compile(
+        rf"[ \t]*(?:(def|class)[ \t]+{name}\b|{name}\b[^=]*=[^=])"
+    )  # from the start of a line: no line is
+    for line in source.split("\n") if name in source else ():  # read twice, however long somebody makes it
+        _, imports, taken = line.partition("import ")
+        if made.match(line) or (imports and re.search(rf"\b{name}\b", taken)):
+            return True
+    return False
+
+
+def _comes_later(cells: list[submissions.Cell], n: int, task: OneTask) -> bool:  # the answer stands below its check
+    blank, name = _bare(task.handed_out), task.question.name.split(".")[1]
+    own = [_defines(c.source, name) and not c.name.endswith("-check") and _bare(c.source) != blank for c in cells]
+    return any(own[n:]) and not any(own[:n])
+
+
 def _steps(cells: list[submissions.Cell], known: dict[str, OneTask]) -> list[_Step]:
     last = {cell.name: n for n, cell in enumerate(cells) if cell.name.endswith("-check")}
     steps, judged = [], set()
     for n, cell in enumerate(cells):
         name = cell.name.removesuffix("-check")
         if cell.name.endswith(("-check", "-key")):
-            if cell.name.endswith("-check") and name in known and last[cell.name] == n:
+            mine = cell.name.endswith("-check") and name in known and last[cell.name] == n
+            if mine and not _comes_later(cells, n, known[name]):
                 steps.append(_Step(judge=name))
                 judged.add(name)
         elif cell.source.strip():
             steps.append(_Step(title=f"<cell {n + 1}>", source=cell.source, owner=name if name in known else ""))
     return steps + [_Step(judge=name) for name in known if name not in judged]
 
+# %% ../nbs/api/marking.ipynb #724273f8
+def _bare(text: str) -> list[str]:  # the lines, without the spaces that an editor adds or takes
+    return [line.rstrip() for line in text.strip().splitlines()]
 
+# %% ../nbs/api/marking.ipynb #8a9b2ba3
+def _slow_imports(cells: list[submissions.Cell], known: dict[str, OneTask]) -> tuple[str, ...]:  # that answers name
+    own = [cell.source for cell in cells if not cell.name.endswith(("-check", "-key"))]
+    blank = [_bare(task.handed_out) for task in known.values()]
+    own = [source for source in own if _bare(source) not in blank]
+    return ("tensorflow", "keras") if any(re.search("keras|tensorflow", source) for source in own) else ()
+
+# %% ../nbs/api/marking.ipynb #8c3c2c5f
 def _untouched(cells: list[submissions.Cell], name: str, task: OneTask) -> bool:  # nobody has written an answer
-    def bare(text):
-        return [line.rstrip() for line in text.strip().splitlines()]
-
     own = [cell for cell in cells if cell.name == name]
-    others = "\n".join(
-        cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))
+    others = [cell.source for cell in cells if cell.name != name and not cell.name.endswith(("-check", "-key"))]
+    return not any(_defines(source, name) for source in others) and all(
+        _bare(cell.source) == _bare(task.handed_out) for cell in own
     )
-    elsewhere = re.search(
-        rf"^\s*(def|class)\s+{name}\b|^\s*{name}\b[^=\n]*=[^=]|\bas\s+{name}\b|\bimport\b.*\b{name}\b", others, re.M
-    )
-    return not elsewhere and all(bare(cell.source) == bare(task.handed_out) for cell in own)
 
 # %% ../nbs/api/marking.ipynb #dab1a512
 class _Orders:  # to the process of a notebook
@@ -397,8 +417,7 @@ def _judged(worker: _Worker, n: int, task: OneTask, student: str, own_figures: b
         return _plainly(exercises.check(question.name, answer, seed=seed))
     away = _Away(question, about, worker.order, seed)
     answer = type(away.__name__, (), {"away": away}) if about["is"] == "class" else away
-    with _beside(question):
-        return _plainly(exercises.check(question.name, answer, seed=seed))
+    return _plainly(exercises.check(question.name, answer, seed=seed, run=_inside))
 
 # %% ../nbs/api/marking.ipynb #b8d1ade4
 @contextlib.contextmanager
@@ -440,6 +459,7 @@ def mark_notebook(
     "Judge each answer of a notebook; `ValueError` if it is none."
     known = tasks(course, one.notebook)
     cells, said = submissions.cells(one.data), submissions.cells(one.data, "markdown")
+    place.warm_up(*_slow_imports(cells, known))
     worker = _Worker(place, _steps(cells, known), seconds)
     found: dict[str, exercises.Result] = {}
     with _nobodys_progress():
@@ -452,16 +472,22 @@ def mark_notebook(
                     found[step.judge] = _one_result(worker, n, task, one.student, own_figures)
         worker.close()
     rows = [_row(known[name], found[name], cells, name) for name in known]
-    ours = texts(course, one.notebook)
+    ours, checks = texts(course, one.notebook), texts(course, one.notebook, "code")
+    other = [
+        c.name for c in cells if c.name.endswith("-check") and _bare(c.source) != _bare(checks.get(c.name, c.source))
+    ]
+    if other:
+        worker.note(f"its test cells were changed ({', '.join(other[:5])}); the course's own were used")
     old = sorted({cell.name for cell in said if cell.name in ours and _asked(cell.source) != _asked(ours[cell.name])})
     gone = sorted({c.name.removesuffix("-check") for c in cells if c.name.endswith("-check")} - {*known, "sheet"})
     return {"rows": rows, "notes": worker.notes, "other texts": old, "unknown": gone}
 
 
 def _asked(text: str) -> str:  # without the line below it, whose link leads to the site or into a workbook
-    return re.sub(r"\n+\*[^\n]*read again: \[[^\n]*\*$", "", text.strip())
+    above, _, last = text.strip().rpartition("\n")
+    return above.rstrip("\n") if last[:1] == last[-1:] == "*" and "read again: [" in last else text.strip()
 
-
+# %% ../nbs/api/marking.ipynb #7a7b2ad1
 def _row(task: OneTask, result: exercises.Result, cells: list[submissions.Cell], name: str) -> dict:
     source = next((cell.source for cell in cells if cell.name == name), "")
     row = {key: getattr(result, key) for key in ("question", "outcome", "seed", "says", "examples", "remarks")}
@@ -474,6 +500,8 @@ def _fingerprint(
 ) -> str:  # the same for code that differs in comments and spaces only; empty: too short to say
     import ast
 
+    if len(source) > 50_000:  # of a tree that takes a hundred times as much
+        return ""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         text = ast.dump(ast.parse(source))
         return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16] if len(text) > 600 else ""

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ENDINGS', 'MOST_PIXELS', 'HOWS', 'PictureError', 'shown', 'is_hidden', 'kind_reason', 'check_unit', 'check_size',
            'to_size', 'read_picture', 'picture_shape', 'read_mask', 'list_pictures', 'Tree', 'picture_tree',
-           'check_boxes']
+           'check_boxes', 'boxes_to_size']
 
 # %% ../nbs/api/pictures.ipynb #c1e727a9
 import os
@@ -790,3 +790,25 @@ def check_boxes(
     clipped = np.clip(boxes, 0, limit)
     _refuse_box(boxes, (clipped[:, :2] < clipped[:, 2:]).all(axis=1), inside)
     return clipped
+
+# %% ../nbs/api/pictures.ipynb #7ab0e915
+def boxes_to_size(
+    boxes,  # (k, 4): x1, y1, x2, y2 in pixels
+    shape: tuple[int, int],  # height and width of the picture that they are in
+    size: int | tuple[int, int],  # to which it is brought: pixels, or (height, width)
+    how: str = "crop",  # as for `to_size`
+) -> tuple[
+    np.ndarray, np.ndarray
+]:  # boxes (k, 4), cut off at the new picture's edges, and the share of each that is left (k,)
+    "Where boxes stand in a picture that is brought to a size by `to_size`."
+    if how not in HOWS:
+        raise ValueError(f"how should be one of {', '.join(HOWS)}, not {how!r}")
+    boxes, size = check_boxes(boxes, *shape, pixels=True), check_size(size)
+    place = _place(check_size(shape), size, how)
+    left, top, right, bottom = place.box
+    scale = np.array([place.size[1] / (right - left), place.size[0] / (bottom - top)])
+    start = np.array([place.start[1], place.start[0]]) - scale * (left, top)
+    moved = boxes * np.tile(scale, 2) + np.tile(start, 2)
+    cut = np.clip(moved, 0, [size[1], size[0]] * 2)
+    areas = [np.prod(some[:, 2:] - some[:, :2], axis=1) for some in (cut, moved)]
+    return cut, areas[0] / areas[1]

@@ -842,15 +842,17 @@ def _arrived(done: queue.SimpleQueue):  # the next result; a signal that got los
 
 def on_cluster(
     function: Callable,  # called with each of `calls`
-    calls: list[tuple],  # its arguments
+    calls: Iterable[tuple],  # its arguments
     scheduler: str,  # address of a Dask scheduler, for example tcp://10.0.0.1:8786
+    *,
+    ahead: str = "all",  # calls that are made ready beforehand, as joblib's `pre_dispatch`
 ) -> Iterator:
     "The results of the calls as they come from the workers of a Dask cluster."
     import joblib
 
     with _client(scheduler), joblib.parallel_config("dask", n_jobs=-1):
         call = joblib.delayed(function)
-        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch="all", batch_size=1)
+        parallel = joblib.Parallel(return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
         yield from parallel(call(*one) for one in calls)
 
 # %% ../nbs/api/runs.ipynb #38841127

@@ -18,6 +18,7 @@ import sys
 import sysconfig
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from . import confined, wire
@@ -69,17 +70,9 @@ def _library() -> Path:  # of the course
 def _homes() -> list[Path]:  # of Python and its packages
     places = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
     places |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    places |= {
-        os.path.dirname(os.path.dirname(module.__file__)) for name in ("numpy", "torch") if (module := _module(name))
-    }
+    found = filter(None, map(find_spec, ("numpy", "torch")))  # they may lie elsewhere than the rest
+    places |= {os.path.dirname(os.path.dirname(spec.origin)) for spec in found}
     return sorted({form for place in places for form in (Path(place), Path(place).resolve())})
-
-
-def _module(name: str):
-    from importlib.util import find_spec
-
-    found = find_spec(name)
-    return found if found is None else type("Found", (), {"__file__": found.origin})
 
 # %% ../nbs/api/sandbox.ipynb #759ebd36
 def _within(path: Path, places: list[Path]) -> bool:
@@ -195,7 +188,7 @@ class Desk:
             raise Gone(f"it gave back too much: {error}") from None
         except wire.WireError as error:
             self.close()
-            raise Gone(f"what it sent was no answer: {error}") from None
+            raise Gone(f"its process sent no proper answer: were json, numpy or sys changed? ({error})") from None
 
     def close(self) -> int | None:  # how the process ended
         "End the process, and all that it left."
@@ -277,9 +270,11 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
     def stop(self):
         "End all of it."
         if self.first is not None:
+            self.control.close()  # it ends by itself then, and what it used is told to whoever waits
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.first.wait(0 if self.running else 5)
             self.first.kill()
             self.first.wait()
-            self.control.close()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.first = self.control = self.folder = None
@@ -288,6 +283,12 @@ class _FirstProcess(_Walls):  # from which the process of each notebook is forke
 # %% ../nbs/api/sandbox.ipynb #70f0a036
 class Sandbox(_FirstProcess):
     "A place for notebooks, one after the other; it closes with `with`."
+
+    def warm_up(self, *modules: str):
+        "Import these too, in the first process, before the next notebook comes."
+        if more := tuple(name for name in modules if name not in self.warm):
+            self.stop()
+            self.warm += more
 
     def desk(self) -> Desk:
         "A fresh process for a notebook; one at a time."

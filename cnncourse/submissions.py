@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from .pictures import shown
 
 # %% ../nbs/api/submissions.ipynb #af06edf3
-LARGEST = 20 << 20  # bytes of a notebook
+LARGEST = 256 << 20  # bytes of a notebook; its pictures may take most of them
+_PARTS = 8_000_000  # lists, dictionaries and their entries, each of which takes memory
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def _in_zip(archive: zipfile.ZipFile) -> Iterator[_Found]:
 
 # %% ../nbs/api/submissions.ipynb #3c87d61c
 _NOT_THEIRS = ("__MACOSX", ".ipynb_checkpoints", ".git", "__pycache__")
+_PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".alz", ".egg")
 
 
 def _top(found: list[_Found]) -> int:  # how many folders stand above those of the students
@@ -108,8 +110,17 @@ def _single_folder(found: list[_Found], known: Iterable[str]) -> int:  # as most
     return above
 
 # %% ../nbs/api/submissions.ipynb #7c2aeac1
+def _composed(name: str) -> str:  # a Mac writes Hangul and accents in parts
+    return unicodedata.normalize("NFC", name)
+
+
 def _same_person(name: str) -> str:  # spelt in one way
     return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def _meant(stem: str, known: list[str]) -> str:  # `02_convolution (1)` is 02_convolution, whatever a browser adds
+    found = [name for name in known if re.search(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])", stem)]
+    return stem if stem in known or len(found) != 1 else found[0]
 
 
 def _why_unknown(stem: str, known: list[str]) -> str:
@@ -117,15 +128,18 @@ def _why_unknown(stem: str, known: list[str]) -> str:
     meant = f": is it {near[0]}?" if near else f"; there are {', '.join(known)}."
     return f"no exercises are called {shown(stem)}{meant}"
 
-
+# %% ../nbs/api/submissions.ipynb #559462b8
 def _sorted_out(found: list[_Found], above: int, known: list[str], troubles: list[Trouble]) -> dict:
     theirs: dict[tuple[str, str], list[_Found]] = {}
     for one in found:
         if any(part in _NOT_THEIRS for part in one.parts):
             continue
-        where, stem = shown("/".join(one.parts)), one.parts[-1].removesuffix(".ipynb")
+        where, typed = shown("/".join(one.parts)), one.parts[-1].removesuffix(".ipynb")
+        stem = _meant(typed, known)
         if one.what:
             troubles.append(Trouble(where, one.what))
+        elif one.parts[-1].lower().endswith(_PACKED):
+            troubles.append(Trouble(where, "it is packed, and only the class itself may be a zip: unpack it"))
         elif not one.parts[-1].endswith(".ipynb"):
             continue  # what else lies in a student's folder is not looked at
         elif len(one.parts) < above + 2:
@@ -135,7 +149,9 @@ def _sorted_out(found: list[_Found], above: int, known: list[str], troubles: lis
         elif one.size > LARGEST:
             troubles.append(Trouble(where, f"it has {one.size:,} bytes; at most {LARGEST:,} are read"))
         else:
-            theirs.setdefault((one.parts[above], stem), []).append(one)
+            if stem != typed:
+                troubles.append(Trouble(where, f"it has another name; it was taken for {stem}"))
+            theirs.setdefault((_composed(one.parts[above]), stem), []).append(one)
     return theirs
 
 # %% ../nbs/api/submissions.ipynb #6cf55473
@@ -178,12 +194,19 @@ class _Listed:  # what was found, before it is read
         theirs = _sorted_out(found, above, self.known, self.troubles)
         self.found = list(_without_doubles(theirs, above, self.troubles))
         self.folders = sorted(
-            {one.parts[above] for one in found if len(one.parts) > above + 1 and one.parts[above] not in _NOT_THEIRS}
+            {
+                _composed(one.parts[above])
+                for one in found
+                if len(one.parts) > above + 1 and one.parts[above] not in _NOT_THEIRS
+            }
         )
         if self.archive is None:
             top = self.place.joinpath(*self._first(found, above))
             self.folders = sorted(
-                {*self.folders, *(path.name for path in top.iterdir() if path.is_dir() and path.name[:1] != ".")}
+                {
+                    *self.folders,
+                    *(_composed(path.name) for path in top.iterdir() if path.is_dir() and path.name[:1] != "."),
+                }
             )
 
     def _first(self, found, above):
@@ -240,6 +263,8 @@ def cells(
     kind: str = "code",
 ) -> list[Cell]:
     "The cells of one kind; `ValueError` with one sentence for what is no notebook."
+    if sum(map(data.count, (b"[", b"{", b","))) > _PARTS:
+        raise ValueError(f"it is no notebook of a person: it has more than {_PARTS:,} parts")
     try:
         book = json.loads(data.decode("utf-8-sig"))
         listed = book["cells"]

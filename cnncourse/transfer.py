@@ -33,7 +33,7 @@ from cnncourse.networks import (
 )
 
 # %% ../nbs/06_transfer.ipynb #d0959149
-from .arms import ARMS
+from .arms import ARMS, choose_arm
 from .classifier import NONE, Classifier, Prediction, fit_classifier
 from cnncourse.pretraining import (
     BACKBONE,

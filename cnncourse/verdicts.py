@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LEAST_SEEDS', 'AIMS', 'WORDS', 'NO_VERDICT', 'paired_interval', 'claimed', 'decide', 'judge', 'error_rates',
-           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words', 'in_brief']
+           'Verdict', 'differences', 'verdict', 'size_in_words', 'in_words', 'compared', 'in_brief']
 
 # %% ../nbs/api/verdicts.ipynb #27c98c7c
 import math
@@ -187,18 +187,21 @@ def verdict(
     return Verdict(word, *_ends(pooled, exact), n, ends, excluded, margin)
 
 # %% ../nbs/api/verdicts.ipynb #031df9f5
+_ONE = {"epochs": "epoch", "steps": "step", "max-pooling layers": "max-pooling layer", "powers of ten": "power of ten"}
+
+
 def _shown(value: float, unit: str) -> str:  # accuracies in points of a hundred
-    if unit == "points":
-        return f"{100 * value:.1f}"
-    return f"{value:.3g}"
+    text = f"{100 * value:.1f}" if unit == "points" else f"{value:.3g}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def size_in_words(
     value: float,
     unit: str = "",  # "points": a share, told in points of a hundred
 ) -> str:
-    "A size with its unit."
-    return f"{_shown(value, unit)} {unit}".strip()
+    "A size with its unit, which stands in the singular for one."
+    text = _shown(value, unit)
+    return f"{text} {_ONE.get(unit, unit) if text.lstrip('-') == '1' else unit}".strip()
 
 # %% ../nbs/api/verdicts.ipynb #ab0b1ebc
 def in_words(
@@ -226,6 +229,19 @@ def in_words(
     range_ = "" if low == high else f", 95 % interval {_shown(least, unit)} to {_shown(most, unit)}"
     doubt = "" if margin is None or least > margin else f"; {_shown(margin, unit)} would matter"
     return f"{ahead} ahead of {behind} by {size_in_words(abs(effect), unit)}{range_}{doubt}."
+
+# %% ../nbs/api/verdicts.ipynb #fb399d76
+def compared(
+    differences,  # one for each seed or picture: the first arm minus the second
+    first: str = "the first",
+    second: str = "the second",
+    *,
+    unit: str = "points",  # as for `in_words`
+    margin: float | None = None,  # the difference that would matter
+) -> str:
+    "What paired differences show, in words."
+    effect, low, high = map(float, paired_interval(differences))
+    return in_words(effect, (low, high), first, second, unit=unit, margin=margin)
 
 # %% ../nbs/api/verdicts.ipynb #cff21843
 def in_brief(

@@ -1,5 +1,6 @@
 """What the tests share: the course, its executed notebooks, its site, and the closing lines."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -84,6 +85,8 @@ needs_torchvision = pytest.mark.skipif(
 )
 SACREBLEU = find_spec("sacrebleu")
 needs_sacrebleu = pytest.mark.skipif(SACREBLEU is None, reason="no sacrebleu here: make setup installs it")
+PYCOCOTOOLS = find_spec("pycocotools")
+needs_pycocotools = pytest.mark.skipif(PYCOCOTOOLS is None, reason="no pycocotools here: `make setup` installs it")
 needs_quarto = pytest.mark.skipif(QUARTO is None, reason="no quarto here: conda env create -f environment.yml")
 
 

@@ -1,18 +1,24 @@
 """Answers that people gave: each right one passes and each wrong one fails, whatever the seed, with a sentence that is true of it."""
 
+import gc
+import importlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import threading
 
+import nbformat
 import numpy as np
 import pytest
 from conftest import COURSE, cnncourse
+from rich.cells import cell_len
 
-from cnncourse import cli, comparisons, exercises
+from cnncourse import attempts, cli, comparisons, exercises, grading, open_questions
 
-QUESTIONS = {question.name: question for sheet in exercises.sheets().values() for question in sheet}
+SHEETS = [*exercises.sheets().values()]
+QUESTIONS = {question.name: question for sheet in SHEETS for question in sheet}
 SEEDS = range(12)
 
 
@@ -120,6 +126,68 @@ def bright_but_wide(x, by):
     return np.clip(x.astype(int) + by[:, None, None, None], 0, 255)
 
 
+# Answers of people who had not seen the solutions
+
+
+def flips(chance):
+    def layer():
+        return QUESTIONS_OF["augmentation"]._module(
+            lambda x, training: QUESTIONS_OF["augmentation"]._some(x, 3, chance) if training else x
+        )
+
+    return layer
+
+
+def flips_one_half_of_the_batch():
+    import torch
+
+    def change(x, training):
+        chosen = torch.randperm(len(x)) < len(x) // 2
+        return torch.where(chosen[:, None, None, None], x.flip(3), x) if training else x
+
+    return QUESTIONS_OF["augmentation"]._module(change)
+
+
+def in_batches(x, y, batch_size, order):
+    parts = [order[start : start + batch_size] for start in range(0, len(x), batch_size)]
+    return [(x[part], y[part]) for part in parts]
+
+
+def every_nth(x, y, n_validation, augment, copies, rng):
+    step = len(x) // n_validation
+    chosen = np.zeros(len(x), bool)
+    chosen[int(rng.integers(step)) :: step][:n_validation] = True
+    train = np.concatenate([augment(x[~chosen], rng) for _ in range(copies)])
+    return train, np.tile(y[~chosen], copies), x[chosen], y[chosen]
+
+
+def sum_in_place(f, w, step):
+    gradient = np.zeros(w.shape)
+    for place in np.ndindex(w.shape):
+        w[place] += step
+        up = f(w)
+        w[place] -= 2 * step
+        gradient[place] = (up - f(w)) / (2 * step)
+        w[place] += step
+    return gradient
+
+
+def pads_by_slices(row, padding, mode):
+    ends = {
+        "zeros": (np.zeros(padding), np.zeros(padding)),
+        "reflect": (row[1 : padding + 1][::-1], row[-padding - 1 : -1][::-1]),
+        "replicate": (np.full(padding, row[0]), np.full(padding, row[-1])),
+        "circular": (row[-padding:], row[:padding]),
+    }[mode]
+    return np.concatenate([ends[0], row, ends[1]])
+
+
+def max_pool_down_to(least):
+    return lambda x, pool_size, padding: RIGHT_POOL(np.pad(x, padding, constant_values=least), pool_size, 0)
+
+
+QUESTIONS_OF = {sheet.name: importlib.import_module(f"cnncourse.questions.{sheet.name}") for sheet in SHEETS}
+RIGHT_POOL = QUESTIONS["pooling.max_pool"].answer
 CHOSEN = QUESTIONS["architectures.module"].answer
 COLOURS = QUESTIONS["figures.colour_maps"].answer
 WRONG = {
@@ -151,13 +219,32 @@ WRONG = {
     "architectures.module": [CHOSEN | {"one": 64.0}, CHOSEN | {"one": "64"}],
     "scaling.learning_rate": ["0.4", True, np.nan],
     "scaling.which_path": [{**QUESTIONS["scaling.which_path"].answer, "number": number} for number in (-1, 1.5, "1")],
-    "augmentation.labels_of": [lambda paths: QUESTIONS["augmentation.labels_of"].answer(paths).astype(float)],
+    "augmentation.labels_of": [
+        lambda paths: QUESTIONS["augmentation.labels_of"].answer(paths).astype(float),
+        lambda paths: np.unique([os.path.dirname(path) for path in paths], return_inverse=True)[1],
+    ],
+    "augmentation.flipping_layer": [*map(flips, (0.25, 0.35, 0.65, 0.75)), flips_one_half_of_the_batch],
+    "augmentation.divided": [
+        lambda *about: QUESTIONS["augmentation.divided"].answer(*about[:-1], np.random),
+        every_nth,
+    ],
+    "augmentation.stratified": [
+        lambda labels, share, rng: QUESTIONS["augmentation.stratified"].answer(labels, share, np.random),
+        lambda labels, share, rng: QUESTIONS["augmentation.stratified"].answer(labels, share, np.random.default_rng(3)),
+    ],
+    "scaling.minibatches": [
+        lambda x, y, size, rng: in_batches(x, y, size, np.random.permutation(len(x))),  # noqa: NPY002
+        lambda x, y, size, rng: in_batches(x, y, size, np.roll(np.arange(len(x)), rng.integers(len(x)))),
+    ],
+    "pooling.max_pool": [max_pool_down_to(-100), max_pool_down_to(-255)],
+    "convolution.border": [pads_by_slices],
+    "convolution.numerical_gradient": [sum_in_place],
 }
 
 
 @pytest.mark.parametrize("name, n", [(name, n) for name in WRONG for n in range(len(WRONG[name]))])
 def test_a_wrong_answer_fails_on_every_seed(name, n):
-    seeds = range(4) if name.startswith("figures") else SEEDS
+    seeds = range(4) if name.startswith("figures") or QUESTIONS[name].apart else SEEDS
     for outcome, text in told(name, WRONG[name][n], seeds):
         assert outcome in ("failed", "error") and text
         assert "Error" not in text or callable(WRONG[name][n]), text  # of a choice: what was asked, in words
@@ -241,7 +328,6 @@ def test_the_tolerance_is_stated():
 
 
 CHANGED = {
-    "scaling.change": lambda before, after: np.abs((after - before).astype(int)),
     "augmentation.brighter": lambda x, by: np.clip((x + by[:, None, None, None]).astype(np.uint8), 0, 255),
     "convolution.layer": lambda x, w, b: QUESTIONS["convolution.layer"].starts_as(x, w.reshape(w.shape), b),
     "augmentation.cutmix": lambda *about: QUESTIONS["augmentation.cutmix"].starts_as(*about),
@@ -263,8 +349,8 @@ def test_every_bug_has_a_word_for_changes_without_effect(name):
 def test_a_changed_bug_counts_as_tried(tmp_path, monkeypatch):
     monkeypatch.setenv("CNNCOURSE_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.delenv("IN_TEST", raising=False)
-    exercises.check("scaling.change", CHANGED["scaling.change"])
-    assert cli._mark(exercises.progress()["scaling.change"]) == "tried"
+    exercises.check("augmentation.brighter", CHANGED["augmentation.brighter"])
+    assert cli._mark(exercises.progress()["augmentation.brighter"]) == "tried"
 
 
 # Sentences are true of what they are told about
@@ -333,6 +419,74 @@ def test_drawing_by_pyplot_is_linein_words():
 @pytest.mark.parametrize("name", ["figures.picture", "figures.picture_grid"])
 def test_a_map_that_is_not_even_has_its_sentence(name):
     assert any("Greys_r" in sentence for sentence, _ in QUESTIONS[name].wrongs)
+
+
+GROSS = ["scaling.scaling_layer", "convolution.grouped", "convolution.transposed", "augmentation.cutmix"]
+GROSS += ["convolution.parameter_gradients", "transfer.train_head", "anomaly.picture_scores", "figures.point_pixel"]
+
+
+@pytest.mark.parametrize("name", GROSS)
+def test_32_bits_are_not_blamed_for_another_mistake(name):
+    for _, answer in QUESTIONS[name].wrongs:
+        ((_, text),) = told(name, answer, [1])
+        assert "computed in float32" not in text, text
+
+
+def test_a_coin_for_the_whole_batch_is_known_by_any_seed():
+    import torch
+
+    def change(x, training):
+        return x.flip(-1) if training and torch.rand(1).item() > 0.5 else x
+
+    for outcome, text in told("augmentation.flipping_layer", lambda: QUESTIONS_OF["augmentation"]._module(change)):
+        assert outcome == "failed" and "You drew once for the whole batch" in text, text
+
+
+def test_a_draw_that_is_always_the_same_is_not_called_the_first():
+    def own(labels, share, rng):
+        return QUESTIONS["augmentation.stratified"].answer(labels, share, np.random.default_rng(5))
+
+    for outcome, text in told("augmentation.stratified", own, range(4)):
+        assert outcome == "failed" and "a generator of your own" in text and "always take the first" not in text, text
+
+
+def in_place(x, y, partner, share, centre):
+    mixed, labels = x, QUESTIONS["augmentation.cutmix"].answer(x, y, partner, share, centre)[1]
+    mixed[:] = QUESTIONS["augmentation.cutmix"].starts_as(x, y, partner, share, centre)[0]
+    return mixed, labels
+
+
+def test_an_input_changed_in_place_is_the_first_thing_that_is_said():
+    ((outcome, text),) = told("augmentation.cutmix", in_place, [1])
+    assert outcome == "failed" and text.startswith("`mixed = x` makes no copy"), text
+
+    def doubles(x, pool_size, padding):
+        x *= 2
+        return RIGHT_POOL(x, pool_size, padding)
+
+    ((outcome, text),) = told("pooling.max_pool", doubles, [1])
+    assert outcome == "failed" and text.startswith("It changed its input x in place"), text
+
+
+def test_a_message_names_no_number_that_only_the_check_knows():
+    for name in ("scaling.minibatches", "augmentation.stratified", "augmentation.divided", "pooling.head_network"):
+        ((_, text),) = told(name, QUESTIONS[name].wrongs[0][1], [1])
+        assert "number =" not in text and "seed =" not in text, text
+    ((_, text),) = told("convolution.numerical_gradient", lambda f, w, step: np.zeros(w.shape), [1])
+    assert "f = a function" in text, text
+
+
+def test_a_choice_of_another_kind_is_wrong_and_no_error():
+    wrong = QUESTIONS["scaling.keras_losses"].answer | {"A": ("sparse_categorical_crossentropy", True)}
+    ((outcome, text),) = told("scaling.keras_losses", wrong, [1])
+    assert outcome == "failed" and "'sparse_categorical_crossentropy' came" in text and "Error" not in text
+
+
+@pytest.mark.parametrize("name", [name for name, question in QUESTIONS.items() if question.apart])
+def test_known_answers_are_told_apart_by_any_probes(name):
+    question = exercises.dataclasses.replace(QUESTIONS[name], apart=False)
+    least = max(question.probes, 2 * len(question.cases), 2)
+    assert {len(exercises._probes(question, seed)) for seed in range(2)} <= {least}
 
 
 # A failure in the hand
@@ -408,12 +562,32 @@ def test_graded_work_gives_nothing_away(monkeypatch):
 
 
 @pytest.mark.parametrize("width", [80, 100, 132])
-def test_a_sign_stays_beside_its_name(tmp_path, width):
-    done = cnncourse("progress", COLUMNS=str(width), CNNCOURSE_PROGRESS=str(tmp_path / "none.json"))
+@pytest.mark.parametrize(
+    "long", ["", "a folder with a long name/" * 4 + "없는 폴더" * 15 + "/" + "x" * 150], ids=["", "long"]
+)
+def test_a_sign_stays_beside_its_name(tmp_path, width, long):
+    kept = tmp_path / long / "none.json"
+    done = cnncourse("progress", COLUMNS=str(width), CNNCOURSE_PROGRESS=str(kept))
     lines = done.stdout.splitlines()
-    names = [name.split(".")[1] for name in QUESTIONS]
+    names = [name.split(".")[1] for name in (*QUESTIONS, *open_questions.open_questions())]
     assert all(f"○ {name}" in done.stdout for name in names), done.stdout
-    assert all(len(line.rstrip()) <= width and line.rstrip()[-1:] not in ("○", "✓", "✗") for line in lines)
+    assert all(cell_len(line.rstrip()) <= width and line.rstrip()[-1:] not in ("○", "✓", "✗", "✎") for line in lines)
+    assert str(kept) in "".join(line.removeprefix("  ") for line in lines)
+
+
+def test_an_answer_in_words_is_shown_as_written_when_its_cell_holds_words(tmp_path):
+    name = "why_convolution"
+    for text, sign in (("*Write your answer here.*", "○"), ("Few weights.", "✎"), ("", "○")):
+        copy = grading.student_copy(nbformat.read(COURSE / "nbs/exercises/02_convolution.ipynb", as_version=4))
+        next(c for c in copy.cells if c.metadata.get("nbgrader", {}).get("grade_id") == name).source = text
+        for folder in (tmp_path, tmp_path / "exercises"):  # of `cnncourse release`, and a workbook
+            folder.mkdir(exist_ok=True)
+            nbformat.write(copy, folder / "02_convolution.ipynb")
+            done = cnncourse("progress", tmp_path, CNNCOURSE_PROGRESS=str(tmp_path / "none.json"))
+            assert f"{sign} {name}" in done.stdout
+            (folder / "02_convolution.ipynb").unlink()
+    done = cnncourse("progress", tmp_path / "nowhere")
+    assert done.returncode == 2 and "There is no folder" in done.stderr
 
 
 # Mutants of the official solutions
@@ -439,3 +613,36 @@ def test_a_solution_with_one_thing_changed_fails(name):
     rows = exercises._probes(question, 0)
     for line, mutant in (found[len(found) // 3], found[2 * len(found) // 3]):  # the same each time
         assert not MUTANTS.survives(question, mutant, 0, rows) or line in SURVIVORS.get(name, []), line
+
+
+def test_the_frames_of_a_thread_are_of_one_moment():
+    "No garbage is collected meanwhile: a finaliser would let the thread go on, and Python crashed on what it then found."
+    started, end, collected = threading.Event(), threading.Event(), []
+
+    def deep(n):
+        if n:
+            return deep(n - 1)
+        started.set()
+        end.wait()
+
+    def note(phase, about):
+        collected.append(phase)
+
+    thread = threading.Thread(target=deep, args=(300,))
+    thread.start()
+    started.wait()
+    kept = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(1)
+    try:
+        collected.clear()
+        frames = attempts._frames(thread)
+        seen = len(collected)
+    finally:
+        gc.set_threshold(*kept)
+        gc.callbacks.remove(note)
+        end.set()
+        thread.join()
+    assert sum(frame.f_code is deep.__code__ for frame in frames) == 301 and gc.isenabled()
+    assert seen < 20  # 300 frames are made; before and behind the look there may be some
+    assert attempts._frames(thread) == []

@@ -142,7 +142,7 @@ def test_the_four_ways_are_judged_on_the_same_pictures(phone):
     found = Classifier.fit(phone, size=32)
     assert list(found.arms) == list(arms.ARMS)
     assert len({arm.y.tobytes() for arm in found.arms.values()}) == 1
-    assert found.about["chosen"] == min(found.arms, key=lambda name: found.arms[name].best["loss"])
+    assert found.about["chosen"] == arms.choose_arm(found.arms)
     for name, arm in found.arms.items():
         rates = [row["rate"] for row in arm.tries]
         assert len(rates) > 1 and arm.best["rate"] in rates, name
@@ -160,6 +160,107 @@ def test_nothing_of_the_test_pictures_is_used_to_choose(phone):
     assert one.threshold == other.threshold
     for name, weights in one.weights.items():
         np.testing.assert_array_equal(other.weights[name], weights)
+
+
+# Which way is taken, and what its last training leaves
+
+
+def judged(losses, name="made"):
+    "An arm whose held-out pictures, of two classes, have these losses."
+    logits = np.stack([np.zeros(len(losses)), np.log(np.expm1(losses))], axis=1)
+    return arms.Arm(name, None, {}, [], logits, np.zeros(len(losses), int))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(8, 60), st.floats(-0.3, 0.3), st.floats(0.001, 0.3), st.integers(0, 999))
+def test_another_way_is_taken_only_where_its_loss_is_clearly_less_picture_by_picture(n, off, spread, seed):
+    rng = np.random.default_rng(seed)
+    usual = rng.uniform(1.0, 3.0, n)  # wrong so often that no logits have to be divided less
+    other = np.maximum(0.05, usual + off + rng.normal(0, spread, n))
+    ways = {"pixels": judged(usual + 1), "own": judged(other), "borrowed": judged(usual)}
+    losses = {name: arms._losses(arm) for name, arm in ways.items()}
+    gain = losses["borrowed"] - losses["own"]
+    clearly = gain.mean() > 2 * gain.std() / np.sqrt(n)
+    assert arms.choose_arm(ways) == ("own" if clearly else "borrowed")
+    assert arms.choose_arm({"own": ways["own"], "borrowed": ways["own"]}) == "borrowed"
+
+
+def test_of_several_ways_that_are_clearly_better_the_best_is_taken_and_without_borrowed_features_the_least_loss():
+    usual = np.random.default_rng(0).uniform(0.5, 1.0, 40)
+    ways = {name: judged(usual * share) for name, share in {"pixels": 0.5, "untrained": 0.3, "own": 0.6}.items()}
+    assert arms.choose_arm(ways | {"borrowed": judged(usual)}) == "untrained"
+    assert arms.choose_arm(ways) == "untrained"
+    assert arms.choose_arm({"own": ways["own"]}) == "own"
+
+
+def few_textures(per_class, seed, framework="torch"):
+    d = datasets.load("textures")
+    chosen = transfer.take_per_class(d.y_train, per_class, seed)
+    x, y = np.repeat(d.x_train[chosen], 3, axis=1), d.y_train[chosen]
+    places = np.random.default_rng(0).permutation(len(y))
+    folds = [(np.setdiff1d(places, out), out) for out in np.array_split(places, 3)]
+    return arms.Contest(x, y, 3, folds, arms.backbone(), classifier.SLIGHT, framework)
+
+
+def on(arm, task, places, framework="torch"):
+    model = (networks.to_keras if framework == "keras" else networks.to_torch)(arm.net)
+    networks.set_weights(model, arm.weights)
+    return arms._measured(arms.outputs(model, task.x[places]), task.y[places])
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_last_training_that_nobody_watches_ends_as_well_as_the_folds_promise(seed):
+    "Twenty textures of a class: with the statistics of its last steps such a model was at chance on what it learnt from."
+    task = few_textures(20, seed)
+    arm = arms.train_arm("own", task)
+    learnt = on(arm, task, task.used)
+    assert learnt["loss"] <= arm.best["loss"] + 0.01 and learnt["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_statistics_that_fit_no_weights_are_computed_anew(framework):
+    task = few_textures(5, 0, framework)
+    net = arms._with_head(arms._own(task.x.shape[1:]), 3)
+    model = arms._model(task, net)
+    arms._settle(task, model, task.used)
+    right = networks.get_weights(model)
+    wrong = {name: array + 5 if "running" in name else array for name, array in right.items()}
+    assert any("running" in name for name in wrong)
+    networks.set_weights(model, wrong)
+    arms._settle(task, model, task.used)
+    for name, array in networks.get_weights(model).items():
+        np.testing.assert_allclose(array, right[name], atol=1e-4)
+
+
+def test_a_last_training_that_does_worse_than_the_folds_is_not_taken(monkeypatch):
+    task = few_textures(5, 0)
+    whole, settle = [], arms._settle
+
+    def harmed(task, model, places):
+        settle(task, model, places)
+        if len(places) == len(task.used):
+            weights = networks.get_weights(model)
+            networks.set_weights(model, {n: a + 9 if "running" in n else a for n, a in weights.items()})
+            whole.append(model)
+
+    monkeypatch.setattr(arms, "_settle", harmed)
+    arm = arms.train_arm("own", task)
+    assert len(whole) == 1
+    learnt = on(arm, task, task.folds[0][0])
+    assert learnt["loss"] <= arm.best["loss"] + 0.01
+
+
+@pytest.mark.parametrize("helps", [True, False], ids=["fine-tuning helps", "fine-tuning does not"])
+def test_what_is_said_of_the_borrowed_features_is_true_of_the_model(helps, monkeypatch):
+    task = few_textures(5, 1)
+
+    monkeypatch.setattr(arms, "clearly_less", lambda one, other: helps)
+    monkeypatch.setattr(arms, "_gain", lambda one, other: np.ones(3))
+    arm = arms._borrowed_arm(task)
+    fixed = all((arm.weights[key] == array).all() for key, array in task.backbone[1].items())
+    assert fixed == (arm.best["what"] == "frozen") == (not helps)
+    assert arm.best["pictures"] == len(arm.y) == len(task.held_out)
+    assert arm.best["loss"] == pytest.approx(arms._measured(arm.logits, arm.y)["loss"])
 
 
 # What functions that take a model do with it

@@ -1,6 +1,7 @@
 """A class is graded from outside: no answer gains a point by anything but being right, and none touches another's grade."""
 
 import contextlib
+import csv
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -347,6 +349,18 @@ def test_on_a_cluster_one_of_whose_workers_dies(small):
     assert len((small / "out/grades.csv").read_text().splitlines()) == 7
 
 
+def test_frameworks_are_imported_before_the_notebooks_whose_answers_name_them():
+    look = "import sys\nassert {{'torch', {}}} <= {{*sys.modules}}\n" + RIGHT
+    with sandbox.Sandbox(trusted=bool(NO_ISOLATION)) as own:
+        for source, warm in (
+            (look.format("'numpy'"), ()),
+            (look.format("'keras', 'tensorflow'"), ("tensorflow", "keras")),
+        ):
+            one = submissions.Submission("ada", WEEK, "", handed_in(output_size=source))
+            assert marking.mark_notebook(one, COURSE, own)["rows"][0]["outcome"] == "passed"
+            assert own.warm == warm
+
+
 def test_what_bad_input_gets(tmp_path):
     folder, out = tmp_path / "in", tmp_path / "out"
     put(folder, "ada", handed_in(output_size=RIGHT))
@@ -378,6 +392,108 @@ def test_what_bad_input_gets(tmp_path):
     lines = (out / "grades.csv").read_text(encoding="utf-8-sig").splitlines()
     assert [line.split(",")[0] for line in lines[1:]] == ["ada", "dora"]
     assert graded.students == 2
+
+
+# What an unkind, or a clumsy, class hands in
+
+MAGIC = "%%time\ndef n_parameters(in_channels, out_channels, kernel_size, bias):\n    return out_channels * (in_channels * kernel_size**2 + bias)"
+FORGED = 'import json, sys\nsys.stdout.write(json.dumps({"question": "convolution.output_size", "outcome": "passed", "points": 1}))\nprint("✓ passed")\n'
+PATCHED = 'import io, json, sys\nimport numpy as np\njson.dumps = lambda *a, **k: \'["constant", "True"]\'\nnp.savez = print\nsys.stdout, sys.stderr, sys.__stdout__ = io.StringIO(), None, None\n'
+LEAVES = "import atexit, os\natexit.register(os._exit, 0)\n"
+
+
+def changed(data: bytes, change) -> bytes:
+    book = json.loads(data)
+    book["cells"] = change(book["cells"])
+    return json.dumps(book).encode()
+
+
+def cell(source: str, outputs=()) -> dict:
+    return {"cell_type": "code", "source": source, "metadata": {}, "outputs": [*outputs], "execution_count": None}
+
+
+def without_checks(cells: list) -> list:  # whatever they hold now
+    kept = []
+    for one in cells:
+        about = one["metadata"].get("nbgrader", {})
+        if about.get("grade_id", "").endswith("-check"):
+            about |= {"points": 99}
+            one["source"] = "print('passed')\nassert True"
+        kept.append(one)
+    return kept
+
+
+def long_ones() -> list:  # what a careless pattern reads again and again
+    about = {"nbgrader": {"grade_id": "output_size-text"}}
+    text = {"cell_type": "markdown", "source": "a" + "\n" * 10**6 + "b", "metadata": about}
+    return [cell("import " * 10**6), cell("\n" * 10**6 + "output_size"), cell("x = [" + "0, " * 10**5 + "0]"), text]
+
+
+def unkind() -> dict[str, tuple[bytes, float]]:
+    "By student what is handed in, and the points that it is worth."
+    right, picture = handed_in(output_size=RIGHT), {"output_type": "display_data", "metadata": {}}
+    return {
+        "reversed": (changed(right, lambda cells: cells[::-1]), 1),
+        "deleted": (changed(right, lambda cells: [c for c in cells if "output_size" in str(c["source"])]), 1),
+        "tests-changed": (changed(handed_in(output_size=WRONG), without_checks), 0),
+        "forged": (handed_in(output_size=FORGED + WRONG.replace("return", "print('✓ passed'); return")), 0),
+        "patched": (handed_in(output_size=PATCHED + WRONG), 0),
+        "leaves": (handed_in(output_size=LEAVES + RIGHT, correlate=LEAVES + "import sys\nsys.exit(0)"), 1),
+        "below": (changed(handed_in(), lambda cells: [*cells, cell(RIGHT)]), 1),
+        "many-cells": (changed(right, lambda cells: cells + [cell(f"x{n} = {n}") for n in range(50_000)]), 1),
+        "outputs": (changed(right, lambda cells: [*cells, cell("1", [picture | {"data": {"image/png": "A" * 30_000_000}}])]), 1),
+        "long-lines": (changed(right, lambda cells: [*cells, *long_ones()]), 1),
+        "magics": (handed_in(output_size="%matplotlib inline\n!ls\ndisplay(3)\n" + RIGHT, n_parameters=MAGIC), 2),
+        "x..": (right, 1),
+        unicodedata.normalize("NFD", "김하늘"): (right, 1),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def clumsy(tmp_path_factory):
+    folder, right = tmp_path_factory.mktemp("clumsy"), handed_in(output_size=RIGHT)
+    for student, (data, _) in unkind().items():
+        put(folder / "in", student, data)
+    for n, name in enumerate(("02_convolution (1)", "02_convolution-fresh", "kim 02_convolution_final2")):
+        put(folder / "in", f"renamed-{n}", right, name)
+    worksheet = {"cells": [{"cell_type": "code", "input": RIGHT, "language": "python", "outputs": []}]}
+    put(folder / "in", "old-format", json.dumps({"nbformat": 3, "worksheets": [worksheet]}).encode())
+    put(folder / "in", "too-many-parts", b'{"cells": [' + b"[]," * 4_000_000 + b"[]]}")
+    put(folder / "elsewhere", "linked", right)
+    os.symlink(folder / "elsewhere/linked", folder / "in/linked")
+    for path in ("packed.zip", "packed/work.zip"):
+        (folder / "in" / path).parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(folder / "in" / path, "w") as archive:
+            archive.writestr(f"{WEEK}.ipynb", right)
+    return folder, class_grading.grade(folder / "in", folder / "out", settings())
+
+
+def test_each_clumsy_submission_gets_what_it_is_worth(clumsy):
+    folder, _ = clumsy
+    lines = list(csv.reader((folder / "out/grades.csv").read_text(encoding="utf-8-sig").splitlines()))[1:]
+    worth = {unicodedata.normalize("NFC", student): points for student, (_, points) in unkind().items()}
+    assert {line[0]: float(line[-2]) for line in lines} == worth | {f"renamed-{n}": 1 for n in range(3)}
+
+
+@pytest.mark.parametrize(
+    "where, what",
+    {
+        "renamed-0/02_convolution (1).ipynb": "it was taken for 02_convolution",
+        "renamed-1/02_convolution-fresh.ipynb": "it was taken for 02_convolution",
+        "renamed-2/kim 02_convolution_final2.ipynb": "it was taken for 02_convolution",
+        "old-format/02_convolution.ipynb": "no notebook of the format 4",
+        "too-many-parts/02_convolution.ipynb": "more than 8,000,000 parts",
+        "linked": "links are not followed",
+        "packed.zip": "unpack it",
+        "packed/work.zip": "unpack it",
+        "tests-changed: 02_convolution": "its test cells were changed (output_size-check",
+        "patched: 02_convolution": "were json, numpy or sys changed?",
+    }.items(),
+)
+def test_what_is_odd_about_a_submission_is_listed(clumsy, where, what):
+    _, graded = clumsy
+    told = [row.what for row in graded.troubles + graded.noticed if row.where == where]
+    assert any(what in line for line in told), graded.troubles + graded.noticed
 
 
 def test_a_gradebook_in_use_loses_nothing(small):

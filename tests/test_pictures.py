@@ -18,7 +18,16 @@ from cnncourse import datasets, pictures, scaling
 from cnncourse.augmentation import Augmenter, Blur, Mixup, Shift, mix
 from cnncourse.datasets import DataError, from_folder, stream_folder
 from cnncourse.figures import boxes_and_masks
-from cnncourse.pictures import PictureError, check_boxes, check_unit, picture_tree, read_mask, read_picture, to_size
+from cnncourse.pictures import (
+    PictureError,
+    boxes_to_size,
+    check_boxes,
+    check_unit,
+    picture_tree,
+    read_mask,
+    read_picture,
+    to_size,
+)
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (12, 20, 4), np.uint8)
@@ -908,3 +917,29 @@ def test_small_but_real_spreads_are_kept():
     x = 1 + 1e-9 * RNG.standard_normal((200, 2))
     np.testing.assert_allclose(scaling.Standardizer().fit_transform(x).std(axis=0), 1, rtol=1e-6)
     assert np.ptp(scaling.MinMaxScaler().fit_transform(x), axis=0) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("how", pictures.HOWS)
+def test_a_box_stays_around_what_it_was_drawn_around(how):
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        shape, size = tuple(map(int, rng.integers(24, 90, 2))), tuple(map(int, rng.integers(24, 90, 2)))
+        low = rng.integers(0, np.array(shape[::-1]) - 12)
+        box = np.hstack([low, rng.integers(low + 8, np.array(shape[::-1]) + 1)])
+        picture = np.zeros((1, *shape), np.uint8)
+        picture[0, box[1] : box[3], box[0] : box[2]] = 255
+        (moved,), (left,) = boxes_to_size(box, shape, size, how)
+        rows, columns = np.nonzero(to_size(picture, size, how)[0] > 127)
+        if left > 0.5:
+            seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            assert np.abs(moved - seen).max() <= 1
+        if left == 0:
+            assert not len(rows)
+        if how != "crop":
+            assert np.isclose(left, 1)
+
+
+def test_a_box_of_another_picture_cannot_be_moved():
+    for box, said in (([0, 0, 9, 5], "must lie in the picture"), ([4, 0, 2, 5], "corners swapped")):
+        with pytest.raises(ValueError, match=said):
+            boxes_to_size([box], (8, 8), 16)

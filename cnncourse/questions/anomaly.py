@@ -599,6 +599,7 @@ q = sheet.question(
     cases={
         "ties between the kinds": lambda scores, labels: len({*scores[labels == 0]} & {*scores[labels == 1]}) > 0,
         "no ties": lambda scores, labels: len({*scores}) == len(scores),
+        "below one half": lambda scores, labels: area(scores, labels) < 0.45,
     },
 )
 
@@ -622,6 +623,13 @@ def _(scores, labels):
 )
 def _(scores, labels):
     return 1 - area(scores, labels)
+
+
+@q.wrong(
+    "Your answer is never below one half: where the normal pictures score higher you turn the scores round. An AUROC below one half is what tells that the scores are the wrong way round."
+)
+def _(scores, labels):
+    return max(area(scores, labels), 1 - area(scores, labels))
 
 
 @q.wrong(
@@ -853,7 +861,10 @@ def _stream(rng, n=600, start=200, row=40):
     first = int(rng.integers(start + 50, n - row - 50))
     bad[first : first + row] = True
     move = np.concatenate([np.zeros(start), np.linspace(0, 6, n - start)])
-    return {"scores": rng.normal(size=n) + move + 9 * bad, "bad": bad}
+    return rng.normal(size=n) + move + 9 * bad, bad
+
+
+_STREAMS = [_stream(np.random.default_rng([8, n])) for n in range(30)]  # so that what is nearly right has one verdict
 
 
 def _moving_flags(scores, window, k, skip_flagged, start=200):  # sums so far, so that each step costs the same
@@ -869,7 +880,7 @@ def _moving_flags(scores, window, k, skip_flagged, start=200):  # sums so far, s
     return np.array(flagged)
 
 
-def _follow_fault(answer, scores, bad):  # a word for what goes wrong, the same for all settings that make this mistake
+def _follow_fault(answer):  # a word for what goes wrong, the same for all settings that make this mistake
     window, k, skip_flagged = answer["window"], answer["k"], answer["skip_flagged"]
     if isinstance(window, bool) or not isinstance(window, (int, np.integer)) or not 2 <= window <= 200:
         return f"window must be a whole number from 2 to 200; {window!r} came"
@@ -877,12 +888,13 @@ def _follow_fault(answer, scores, bad):  # a word for what goes wrong, the same 
         return f"k must be a number; {k!r} came"
     if not isinstance(skip_flagged, (bool, np.bool_)):
         return f"skip_flagged must be True or False; {skip_flagged!r} came"
-    flagged, bad = _moving_flags(scores, int(window), float(k), bool(skip_flagged)), bad[200:]
-    faults = []
-    if flagged[~bad].mean() > 0.03:
-        faults.append("more than 3 % of the good parts are flagged")
-    if (~flagged[bad]).mean() > 0.1:
-        faults.append("more than 10 % of the bad parts are missed")
+    too_many = missed = 0
+    for scores, bad in _STREAMS:
+        flagged, bad = _moving_flags(scores, int(window), float(k), bool(skip_flagged)), bad[200:]
+        too_many += flagged[~bad].mean() > 0.03
+        missed += (~flagged[bad]).mean() > 0.1
+    faults = ["on some streams more than 3 % of the good parts are flagged"] * bool(too_many)
+    faults += ["on some streams more than 10 % of the bad parts are missed"] * bool(missed)
     setting = (
         "all scores are kept" if not skip_flagged else "the window is tiny" if window < 10 else "flagged ones skipped"
     )
@@ -901,9 +913,8 @@ q = sheet.question(
         "A standard deviation from a handful of scores is hardly known. Take some dozens of scores or more, and a `k` between 3 and 6.",
     ),
     why="Bad scores that are kept lift the threshold above the bad parts that follow. Skipping flagged scores prevents that, as long as `k` is not so small that good parts are skipped too: then the window stops following, and normal runs away from it. What skipping cannot do is follow a sudden jump of normal: it would lock it out for ever.",
-    probe=_stream,
     use=_follow_fault,
-    accept=lambda fault, scores, bad: "" if fault == "fine" else fault,
+    accept=lambda fault: "" if fault == "fine" else fault,
 )
 q.right({"window": 50, "k": 4.5, "skip_flagged": True})
 q.right({"window": np.int64(150), "k": np.float64(4), "skip_flagged": np.True_})
@@ -940,6 +951,7 @@ def cheapest(scores, labels, alarm_cost, miss_cost):
 ### BEGIN HIDDEN TESTS
 def _costly(rng):
     scores, labels = _labelled(rng)
+    scores = 10 * scores  # more than 1 apart, so that one more or less may pass a score
     return {"scores": scores, "labels": labels} | dict(
         zip(("alarm_cost", "miss_cost"), rng.choice([1, 2, 5, 10, 30], 2, replace=False).tolist(), strict=True)
     )
@@ -1035,9 +1047,30 @@ def _(scores, labels, alarm_cost, miss_cost):
     return _least(_cuts(scores), scores, labels, miss_cost, alarm_cost)
 
 
+@q.wrong("Your misses are counted among the normal pictures. A miss is an anomaly that is not flagged.")
+def _(scores, labels, alarm_cost, miss_cost):
+    def cost(cut):
+        return alarm_cost * np.sum(scores[labels == 0] > cut) + miss_cost * np.sum(scores[labels == 0] <= cut)
+
+    return min(_cuts(scores), key=cost)
+
+
 @q.wrong("You counted errors and left out what they cost: a miss and a false alarm do not weigh the same.")
 def _(scores, labels, alarm_cost, miss_cost):
     return _least(_cuts(scores), scores, labels, 1, 1)
+
+
+@q.wrong(
+    "You weighed rates: the share of the normal pictures and the share of the anomalies. What is paid are the false alarms and misses themselves, and there are more normal pictures than anomalies: count them."
+)
+def _(scores, labels, alarm_cost, miss_cost):
+    costs = alarm_cost / np.sum(labels == 0), miss_cost / np.sum(labels == 1)
+
+    def cost(cut):
+        flagged = scores > cut
+        return costs[0] * np.sum(flagged & (labels == 0)) + costs[1] * np.sum(~flagged & (labels == 1))
+
+    return min(_cuts(scores), key=cost)
 
 
 @q.wrong(
@@ -1142,7 +1175,7 @@ def _mixed_scores(rng):  # many equal scores; by turns a few anomalies, or mostl
     few = rng.normal(5, 2, n).round(1), (rng.uniform(size=n) < 0.25).astype(int)
     few[1][:2] = 0, 1
     few = few[0] + 3 * few[1], few[1]
-    most = rng.permutation(np.arange(n) / 2), np.ones(n, int)
+    most = rng.permutation(3.0 * np.arange(n)), np.ones(n, int)
     most[1][most[0].argmax()] = 0
     return {"scores": few[0], "labels": few[1], "other_scores": most[0], "other_labels": most[1]}
 
@@ -1156,7 +1189,7 @@ def _f1_of(answer, scores, labels, other_scores, other_labels):
         try:
             threshold, f1 = (float(np.asarray(part)) for part in came)
         except (TypeError, ValueError):
-            raise ValueError(f"a pair of two numbers was expected, {came!r} came") from None
+            raise exercises.Unfit(f"a pair of two numbers was expected, {came!r} came") from None
         pairs[name] = [threshold, f1]
     return pairs
 
@@ -1317,6 +1350,7 @@ q = sheet.question(
     probe=_redrawn,
     rtol=1e-4,
     atol=1e-5,
+    apart=True,
 )
 
 
@@ -1430,7 +1464,7 @@ def _ways_to_move(answer, number):
 
 def _rank(model, picture):  # of the derivative of the output by the input
     if model is None:
-        raise ValueError("a model was expected, None came: is `return` missing?")
+        raise exercises.Unfit("a model was expected, None came: is `return` missing?")
     if hasattr(model, "state_dict"):
         import torch
 
@@ -1438,7 +1472,7 @@ def _rank(model, picture):  # of the derivative of the output by the input
         model = model.double().eval()
         shape = tuple(model(x).shape)
         if shape != (1, 1, 16, 16):
-            raise ValueError(f"a picture of shape (1, 1, 16, 16) was expected, {shape} came")
+            raise exercises.Unfit(f"a picture of shape (1, 1, 16, 16) was expected, {shape} came")
         jacobian = torch.autograd.functional.jacobian(lambda x: model(x).reshape(-1), x, vectorize=True)
         jacobian = jacobian.reshape(256, 256).numpy()
     else:
@@ -1451,7 +1485,7 @@ def _rank(model, picture):  # of the derivative of the output by the input
             tape.watch(many)
             y = model(many)
             if tuple(y.shape) != (256, 16, 16, 1):
-                raise ValueError(f"pictures of shape (256, 16, 16, 1) were expected, {tuple(y.shape)} came")
+                raise exercises.Unfit(f"pictures of shape (256, 16, 16, 1) were expected, {tuple(y.shape)} came")
             one_each = tf.reduce_sum(y * directions)
         jacobian = tape.gradient(one_each, many)
         jacobian = np.zeros((256, 256)) if jacobian is None else np.reshape(jacobian, (256, 256)).astype(float)
@@ -1487,6 +1521,7 @@ q = sheet.question(
     accept=_narrow_enough,
     probes=1,
     seconds=20,
+    apart=True,
 )
 
 

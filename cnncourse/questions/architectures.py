@@ -107,107 +107,6 @@ def _(in_channels, out_channels, height, width, kernel_size, stride, padding):
 
 ### END HIDDEN TESTS
 
-# %% ../../nbs/exercises/04_architectures.ipynb #2ea25bf5
-def flat_features(size, channels, layers):
-    ### BEGIN SOLUTION
-    for kernel_size, stride, padding in layers:
-        size = (size + 2 * padding - kernel_size) // stride + 1
-    return channels * size**2
-    ### END SOLUTION
-
-# %% ../../nbs/exercises/04_architectures.ipynb #43086e10
-### BEGIN HIDDEN TESTS
-def _stack(rng):
-    layers = []
-    for _ in range(rng.integers(2, 5)):
-        kernel_size = int(rng.integers(2, 6))
-        layers.append((kernel_size, int(rng.integers(1, 3)), int(rng.integers(0, kernel_size // 2 + 1))))
-    return {"size": int(rng.integers(64, 129)), "channels": int(rng.integers(4, 65)), "layers": layers}
-
-
-q = sheet.question(
-    "flat_features",
-    flat_features,
-    kind="predict",
-    level=1,
-    read="T4.3",
-    hints=(
-        "Go through the stack layer by layer and keep the size of the maps. What is flattened at the end?",
-        "Each layer turns `size` into `(size + 2 * padding - kernel_size) // stride + 1`. The maps have two axes, and there are `channels` of them.",
-    ),
-    why="Every layer works on the size that the layer before it left. Flattening puts all numbers of all maps in one row: channels times height times width. A dense layer needs just that number, so it fits one picture size only.",
-    probe=_stack,
-)
-
-
-@q.wrong("The maps have a height and a width: you counted one axis only.")
-def _(size, channels, layers):
-    for kernel_size, stride, padding in layers:
-        size = (size + 2 * padding - kernel_size) // stride + 1
-    return channels * size
-
-
-@q.wrong("That is one map. Flattening puts all `channels` maps in one row.")
-def _(size, channels, layers):
-    return flat_features(size, 1, layers)
-
-
-@q.wrong("You took the size of the picture. The layers have made the maps smaller on the way.")
-def _(size, channels, layers):
-    return channels * size**2
-
-
-@q.wrong("You rounded up. A window that would hang over the end does not count, so every layer rounds down.")
-def _(size, channels, layers):
-    for kernel_size, stride, padding in layers:
-        size = -(-(size + 2 * padding - kernel_size) // stride) + 1
-    return channels * size**2
-
-
-@q.wrong("`padding` is on each side, and there are two sides: it counts twice.")
-def _(size, channels, layers):
-    for kernel_size, stride, padding in layers:
-        size = (size + padding - kernel_size) // stride + 1
-    return channels * size**2
-
-
-@q.wrong(
-    "You divided the size by all strides. Kernels and padding change the size too, even at stride 1: take the layers one by one."
-)
-def _(size, channels, layers):
-    for _kernel_size, stride, _padding in layers:
-        size //= stride
-    return channels * size**2
-
-
-@q.right
-def _(size, channels, layers):  # the places of each layer, listed
-    for kernel_size, stride, padding in layers:
-        size = len(range(-padding, size + padding - kernel_size + 1, stride))
-    return channels * size * size
-
-
-@q.right
-def _(size, channels, layers):
-    from cnncourse.networks import Conv, Flatten, Network
-
-    convs = [Conv(channels, k, stride, padding) for k, stride, padding in layers]
-    net = Network("stack", (1, size, size), [*convs, Flatten()])
-    return net.shapes[net.nodes[-1].name][0]
-
-
-@q.right
-def _(size, channels, layers):
-    import torch
-
-    maps = torch.empty(1, 1, size, size, device="meta")
-    for kernel_size, stride, padding in layers:
-        maps = torch.nn.functional.max_pool2d(maps, kernel_size, stride, padding)
-    return channels * maps.numel()
-
-
-### END HIDDEN TESTS
-
 # %% ../../nbs/exercises/04_architectures.ipynb #f574632c
 blocks = [..., ..., ..., ...]
 ### BEGIN SOLUTION
@@ -1069,6 +968,7 @@ q = sheet.question(
     probes=3,
     use=_weights_after,
     still="Gradients pile up from batch to batch: clearing them once before the loop, when there are none, changes nothing.",
+    apart=True,
 )
 
 
@@ -1238,7 +1138,7 @@ def _judged(answer, model, batches):
     try:
         loss, share = came
     except (TypeError, ValueError):
-        raise ValueError(
+        raise exercises.Unfit(
             f"two numbers were expected, the mean loss and the share named rightly; {came!r} came"
         ) from None
     about = {"mean loss": float(loss), "share right": float(share)}
@@ -1270,6 +1170,7 @@ q = sheet.question(
         "came in evaluation mode": lambda model, batches: not model.training,
     },
     still="Four things are to change: the mode, the softmax, the weight of a small batch, and what is kept for a backward pass.",
+    apart=True,
 )
 
 
@@ -1600,7 +1501,7 @@ def _classes_told(answer, number):
     if predict is None:
         return None
     if not callable(predict):
-        raise ValueError("a function was expected that takes new pictures; give the function itself, without ()")
+        raise exercises.Unfit("a function was expected that takes new pictures; give the function itself, without ()")
     return np.asarray(predict(_bars(rng, 150)[0]))
 
 
@@ -1633,6 +1534,7 @@ q = sheet.question(
     accept=_too_few_right,
     probes=1,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1772,6 +1674,7 @@ q = sheet.question(
     use=_both_ways,
     rtol=1e-3,
     atol=1e-4,
+    apart=True,
 )
 
 
@@ -1890,6 +1793,7 @@ def _activations(rng):  # for one class some places speak for it and some agains
 def _for_two_classes(answer, maps, gradients):
     against, everywhere = -np.abs(gradients), np.abs(gradients)
     told = {"a class": answer(maps, gradients), "a class that nothing speaks for": answer(maps, against)}
+    told["the class, with maps that are faint"] = answer(maps / 1000, gradients)
     return told | {"a class that every place speaks for": answer(maps + 1, everywhere)}
 
 
@@ -1954,6 +1858,12 @@ def _(maps, gradients):
 def _(maps, gradients):
     heat = np.maximum((gradients.mean(axis=(1, 2))[:, None, None] * maps).sum(axis=0), 0)
     return (heat - heat.min()) / (np.ptp(heat) or 1)
+
+
+@q.wrong("Where the maps are faint, the heat map does not reach 1: divide whenever the largest number is above 0.")
+def _(maps, gradients):
+    heat = _cam(maps, gradients, largest=lambda heat: 1)
+    return heat / heat.max() if heat.max() > 1 else heat
 
 
 @q.wrong("Where nothing speaks for the class you divide by 0. Then all zeros were asked.")
@@ -2158,7 +2068,7 @@ def _interrupted(answer, number, optimiser, rate):
     train(4, 8)
     missing = [name for name in ("model", "optimiser", "step") if name not in kept]
     if missing:
-        raise ValueError(f"a dictionary with 'model', 'optimiser' and 'step' was expected, without {missing} came")
+        raise exercises.Unfit(f"a dictionary with 'model', 'optimiser' and 'step' was expected, without {missing} came")
     model.load_state_dict(kept["model"])
     optimiser.load_state_dict(kept["optimiser"])
     return {"step": kept["step"], "numbers after going on": np.concatenate([v.ravel() for v in train(kept["step"], 8)])}
@@ -2186,6 +2096,7 @@ q = sheet.question(
     use=_interrupted,
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 

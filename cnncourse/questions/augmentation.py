@@ -116,9 +116,14 @@ def labels_of(paths):
 def _listed_paths(rng):
     names = rng.choice(["ant", "bear", "cat", "dog", "eel", "fox", "goat", "hen"], rng.integers(2, 5), replace=False)
     of = np.concatenate([names, rng.choice(names, rng.integers(1, 5))])
-    top = rng.choice(["photos/train", "photos", "home/kim/photos/train"])
-    paths = [f"{top}/{name}/{rng.integers(10_000):04}.jpg" for name in of]
+    tops = rng.choice(["photos/train", "photos", "home/kim/photos/train", "photos/a", "photos/b"], 2, replace=False)
+    paths = [f"{rng.choice(tops)}/{name}/{rng.integers(10_000):04}.jpg" for name in of]
     return {"paths": [paths[i] for i in rng.permutation(len(paths))]}
+
+
+def _folders(paths):  # of each class: how many
+    found = {tuple(path.split("/")[:-1]) for path in paths}
+    return [sum(folder[-1] == name for folder in found) for name in {folder[-1] for folder in found}]
 
 
 q = sheet.question(
@@ -134,6 +139,10 @@ q = sheet.question(
     ),
     why="A rule that looks at the names alone gives the same numbers on every machine. Numbering the classes as they appear gives other labels where the system lists the folders in another order: a network trained on one machine then calls cats dogs on the next.",
     probe=_listed_paths,
+    cases={
+        "one folder for each class": lambda paths: max(_folders(paths)) == 1,
+        "a class in two folders": lambda paths: max(_folders(paths)) > 1,
+    },
     dtype="whole",
 )
 
@@ -154,6 +163,27 @@ def _(paths):
 @q.wrong("All photographs have the same label: `train` is not the class. The class is the last folder of the path.")
 def _(paths):
     return np.zeros(len(paths), int)
+
+
+@q.wrong(
+    "`photos/a/dog` and `photos/b/dog` got two labels, but both hold dogs: the class is the name of the last folder, and not the whole way there."
+)
+def _(paths):
+    return np.unique([path.rpartition("/")[0] for path in paths], return_inverse=True)[1]
+
+
+@q.wrong(
+    "You took the folder one level too high: the class is the last folder of the path, just before the file's name."
+)
+def _(paths):
+    return np.unique([path.split("/")[-3] for path in paths], return_inverse=True)[1]
+
+
+@q.wrong(
+    "You counted the folders from the left, but not all paths are equally long. The class is the last folder: count from the right."
+)
+def _(paths):
+    return np.unique([path.split("/")[1] for path in paths], return_inverse=True)[1]
 
 
 @q.wrong("Each photograph has a class of its own: take the folder's name, not the file's.")
@@ -701,6 +731,41 @@ def _a_little_brighter(x, rng):  # the whole part of a value still says which pi
     return x + rng.uniform(0.05, 0.3, (len(x), 1, 1, 1) if np.ndim(x) == 4 else ())
 
 
+def _how_drawn(draw, kinds, seed, times=16):  # in words; draw(rng) gives places, which are drawn within each kind
+    drawn = [sorted(np.asarray(draw(np.random.default_rng([seed, n]))).astype(int).tolist()) for n in range(times)]
+    again = sorted(np.asarray(draw(np.random.default_rng([seed, 0]))).astype(int).tolist())
+    if all(places == drawn[0] for places in drawn):
+        first = [
+            place
+            for kind in np.unique(kinds)
+            for place in np.flatnonzero(kinds == kind)[: np.sum(kinds[drawn[0]] == kind)]
+        ]
+        return "always the first" if drawn[0] == sorted(first) else "always the same"
+    if again != drawn[0]:
+        return "without `rng`"
+    most = by_chance = side_by_side = 0.0
+    for kind in np.unique(kinds):  # how often two that stand side by side are drawn together
+        of_kind = kinds == kind
+        for places in drawn:
+            inside = np.isin(np.arange(len(kinds)), places)[of_kind]
+            k, n = inside.sum(), len(inside)
+            side_by_side += np.sum(inside[1:] & inside[:-1])
+            most, by_chance = most + max(k - 1, 0), by_chance + k * (k - 1) / n
+    if side_by_side > (most + by_chance) / 2:
+        return "in a row"
+    return "never side by side" if side_by_side < by_chance / 8 else "at random"
+
+
+_DRAWN = {
+    "always the first": "the same pictures are drawn each time, the first ones: draw at random",
+    "always the same": "the same pictures are drawn each time, whatever `rng` is: draw with the `rng` that you are given",
+    "without `rng`": "the same `rng` does not give the same draw again: draw with the `rng` that you are given",
+    "in a row": "what is drawn stands in a row: only where the row begins is random",
+    "never side by side": "of two that stand side by side hardly ever both are drawn: that is a pattern, no chance",
+    "at random": "",
+}
+
+
 def _sets_told(answer, x, y, n_validation, copies, seed):  # what can be said of the four parts
     parts = answer(x, y, n_validation, _a_little_brighter, copies, np.random.default_rng(seed))
     if parts is None or parts is ...:
@@ -714,7 +779,10 @@ def _sets_told(answer, x, y, n_validation, copies, seed):  # what can be said of
             return f"{shapes}: pictures (m, c, h, w) with one label each, (m,), were expected"
     train, validation = (pictures[:, 0, 0, 0] for pictures in (x_train, x_validation))
     of_train, of_validation = train.astype(int), validation.astype(int)
-    ends = {tuple(range(n_validation)), tuple(range(len(x) - n_validation, len(x)))}
+
+    def draw(rng):
+        return np.asarray(answer(x, y, n_validation, _a_little_brighter, copies, rng)[2])[:, 0, 0, 0]
+
     return {
         "training pictures": len(train),
         "validation pictures": len(validation),
@@ -722,7 +790,7 @@ def _sets_told(answer, x, y, n_validation, copies, seed):  # what can be said of
         "validation augmented": bool((validation > of_validation).any()),
         "training as it is": bool((train == of_train).any()),
         "copies alike": len(set(train)) < len(train),
-        "drawn": tuple(sorted(of_validation.tolist())) not in ends,
+        "drawn": _how_drawn(draw, np.zeros(len(x), int), seed),
         "labels follow": bool((y_train == y[of_train]).all() and (y_validation == y[of_validation]).all()),
     }
 
@@ -742,8 +810,8 @@ def _sets_faults(told, x, y, n_validation, copies, seed):
         faults.append("pictures of the training set are not augmented")
     if told["copies alike"]:
         faults.append("copies of one picture are alike: call `augment` for each copy")
-    if not told["drawn"]:
-        faults.append("the validation set is the first or the last pictures: draw it at random")
+    if drawn := _DRAWN[told["drawn"]]:
+        faults.append(f"the validation set: {drawn}")
     if not told["labels follow"]:
         faults.append("labels stand beside other pictures than in `y`")
     return "; ".join(faults)
@@ -812,6 +880,31 @@ def _(x, y, n_validation, augment, copies, rng):
     return x_train, np.tile(y[n_validation:], copies), x[:n_validation], y[:n_validation]
 
 
+@q.wrong(
+    "The validation set is the same each time: you made a generator of your own with a fixed seed. Draw with the `rng` that you are given."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    return divided(x, y, n_validation, lambda pictures, _: augment(pictures, rng), copies, np.random.default_rng(0))
+
+
+@q.wrong(
+    "The validation set does not come from `rng`: with the same generator the draw must be the same again. Take `rng`, and not `np.random` or a new generator."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    return divided(x, y, n_validation, augment, copies, np.random.default_rng())
+
+
+@q.wrong(
+    "The validation set is a run of neighbours: only its beginning is drawn. Pictures that stand together in a folder are often alike, so draw each by itself."
+)
+def _(x, y, n_validation, augment, copies, rng):
+    chosen = np.zeros(len(y), bool)
+    start = int(rng.integers(1, len(y) - n_validation))
+    chosen[start : start + n_validation] = True
+    x_train = np.concatenate([augment(x[~chosen], rng) for _ in range(copies)])
+    return x_train, np.tile(y[~chosen], copies), x[chosen], y[chosen]
+
+
 @q.wrong("The sets are divided well, but nothing is augmented any more: the training pictures should be.")
 def _(x, y, n_validation, augment, copies, rng):
     return divided(x, y, n_validation, lambda pictures, rng: pictures, copies, rng)
@@ -837,7 +930,8 @@ def _(x, y, n_validation, augment, copies, rng):  # picture by picture
 def _(x, y, n_validation, augment, copies, rng):
     from sklearn.model_selection import train_test_split
 
-    x_train, x_validation, y_train, y_validation = train_test_split(x, y, test_size=n_validation)
+    parts = train_test_split(x, y, test_size=n_validation, random_state=int(rng.integers(2**31)))
+    x_train, x_validation, y_train, y_validation = parts
     x_train = np.concatenate([augment(x_train, rng) for _ in range(copies)])
     return [x_train, np.concatenate([y_train] * copies), x_validation, y_validation]
 
@@ -1079,6 +1173,15 @@ def _(x, y, partner, share, centre):
 
 
 @q.wrong(
+    "`mixed = x` makes no copy, only a second name: the windows are pasted into `x` itself, and later pictures read what was pasted. Keep `x.copy()`, and paste from `x`."
+)
+def _(x, y, partner, share, centre):
+    labels = cutmix(x, y, partner, share, centre)[1]
+    x[:] = cutmix_as_handed_out(x, y, partner, share, centre)[0]
+    return x, labels
+
+
+@q.wrong(
     "The pictures are right now. But the labels use the share that was drawn: where the window is cut off at the border, less was pasted. Count the pixels that really were.",
     share=0.5,
 )
@@ -1296,7 +1399,7 @@ def _weights_of(answer, labels):
     if came is None:
         return None
     if not isinstance(came, dict):
-        raise ValueError(f"a dictionary from class to weight was expected, a {type(came).__name__} came")
+        raise exercises.Unfit(f"a dictionary from class to weight was expected, a {type(came).__name__} came")
     return {int(key): float(value) for key, value in came.items()}
 
 
@@ -1394,21 +1497,25 @@ def _unequal_classes(rng):  # in order, one class with two pictures, shares smal
 
 
 def _drawn_shares(answer, labels, number):
-    facts, drawn = {}, []
+    facts = {}
     for share in (0.1, 0.25, 0.9):
-        for again in (0, 1):
-            parts = answer(labels, share, np.random.default_rng(number + again))
-            if parts is None:
-                return None
-            training, validation = (np.asarray(part) for part in parts)
-            if {training.dtype.kind, validation.dtype.kind} - set("iu"):
-                raise ValueError("two arrays of places, whole numbers, were expected")
-            drawn.append(sorted(validation.tolist()))
+        parts = answer(labels, share, np.random.default_rng(number))
+        if parts is None:
+            return None
+        training, validation = map(np.asarray, parts if isinstance(parts, (tuple, list)) and len(parts) == 2 else "ab")
+        if {training.dtype.kind, validation.dtype.kind} - set("iu"):
+            raise exercises.Unfit("a pair of arrays of places, whole numbers, was expected")
         names, counts = np.unique(labels[validation], return_counts=True)
         facts[f"in validation at {share}"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
         both = sorted([*training.tolist(), *validation.tolist()])
         facts[f"each picture in one part at {share}"] = both == list(range(len(labels)))
-    return facts | {"another draw with another rng": all(a != b for a, b in zip(drawn[::2], drawn[1::2], strict=True))}
+    return facts | {"what is drawn": _how_drawn(lambda rng: answer(labels, 0.25, rng)[1], labels, number)}
+
+
+def _shares_faults(facts, labels, number):
+    right = _drawn_shares(stratified, labels, number)
+    unlike = exercises.difference({**right, "what is drawn": ""}, {**facts, "what is drawn": ""})
+    return "; ".join(filter(None, [unlike, _DRAWN[facts["what is drawn"]]]))
 
 
 q = sheet.question(
@@ -1424,6 +1531,7 @@ q = sheet.question(
     why="Drawn from all pictures at once, a rare class may be missing in the validation set, or in the training set, by bad luck. Class by class, both have the same mixture. The two limits matter for the rarest: a class that is in one part only can be learnt but not tested, or tested but not learnt.",
     probe=_unequal_classes,
     use=_drawn_shares,
+    accept=_shares_faults,
 )
 
 
@@ -1460,6 +1568,30 @@ def _(labels, share, rng):
 @q.wrong("You always take the first of each class, and files that stand together are often alike: draw at random.")
 def _(labels, share, rng):
     return _by_class(labels, share, rng, shuffle=False)
+
+
+@q.wrong(
+    "You draw the same pictures each time: a generator of your own with a fixed seed was made. Draw with the `rng` that you are given."
+)
+def _(labels, share, rng):
+    return _by_class(labels, share, np.random.default_rng(0))
+
+
+@q.wrong(
+    "The draw does not come from `rng`: with the same generator it must be the same again. Take `rng`, and not `np.random` or a new generator."
+)
+def _(labels, share, rng):
+    return _by_class(labels, share, np.random.default_rng())
+
+
+@q.wrong(
+    "You take a run of neighbours from each class: only its beginning is drawn. Files that stand together are often alike, so draw each by itself."
+)
+def _(labels, share, rng):
+    class Turns:
+        permutation = staticmethod(lambda places: np.roll(places, rng.integers(len(places))))
+
+    return _by_class(labels, share, Turns)
 
 
 @q.wrong("The two parts are exchanged: training comes first.")
@@ -1542,19 +1674,46 @@ def _flips(answer, x):  # x: (n, c, h, w)
         def see(training):
             return np.moveaxis(np.asarray(layer(np.moveaxis(x, 1, 3), training=training)), 3, 1)
 
-    used, trained, again = see(False), see(True), see(True)
-    if trained.shape != x.shape:
-        raise ValueError(f"pictures of shape {x.shape} were expected, {trained.shape} came")
-    same = np.array([np.allclose(a, b, atol=1e-5) for a, b in zip(trained, x, strict=True)])
-    mirrored = np.array([np.allclose(a, b[:, :, ::-1], atol=1e-5) for a, b in zip(trained, x, strict=True)])
+    used, trained = see(False), [see(True) for _ in range(16)]
+    if trained[0].shape != x.shape:
+        raise exercises.Unfit(f"pictures of shape {x.shape} were expected, {trained[0].shape} came")
+    like, mirror = ([np.abs(a - b).max(axis=(1, 2, 3)) < 1e-5 for a in trained] for b in (x, x[..., ::-1]))
+    like, mirrored = np.array(like), np.array(mirror)
     return {
         "in use, pictures left as they are": bool(np.allclose(used, x, atol=1e-5)),
-        "in training, pictures that are neither as they were nor mirrored": int(np.sum(~same & ~mirrored)),
-        "in training, some are mirrored": bool(mirrored.any()),
-        "in training, some are left": bool(same.any()),
-        "about half are mirrored": bool(0.2 <= mirrored.mean() <= 0.8),
-        "the next call draws anew": not np.allclose(trained, again, atol=1e-5),
+        "in training, each picture is as it was or mirrored": bool((like | mirrored).all()),
+        "in training": _luck(mirrored),
     }
+
+
+def _flips_faults(facts, x):
+    told = {
+        "in use, pictures left as they are": "in use, pictures are changed",
+        "in training, each picture is as it was or mirrored": "in training, pictures come that are neither as they were nor mirrored",
+    }
+    faults = [fault for fact, fault in told.items() if not facts[fact]]
+    if facts["in training"] != _HALF and facts["in training, each picture is as it was or mirrored"]:
+        faults.append(f"in training, {facts['in training']}; asked was: {_HALF}")
+    return "; ".join(faults)
+
+
+_HALF = "about half are mirrored, each by its own luck"
+
+
+def _luck(mirrored):  # (calls, pictures): whether each was mirrored; in words
+    share = mirrored.mean()
+    if share in (0, 1):
+        return "none is mirrored" if share == 0 else "all are mirrored"
+    if (mirrored.all(axis=1) | ~mirrored.any(axis=1)).all():
+        return "all of a batch are mirrored, or none"
+    if (mirrored == mirrored[0]).all():
+        return "the same places are mirrored at each call"
+    if abs(share - 0.5) > 0.045:
+        return f"{'more' if share > 0.5 else 'fewer'} than half are mirrored"
+    counts, signs = mirrored.sum(axis=1), 2.0 * mirrored - 1
+    links = [np.mean(signs[:, step:] * signs[:, :-step]) for step in range(1, 9)]  # 0 if each has its own luck
+    own = counts.std() > 1 and np.abs(links).max() < 0.15
+    return _HALF if own else "half are mirrored, but one depends on another"
 
 
 q = sheet.question(
@@ -1568,10 +1727,12 @@ q = sheet.question(
         "In PyTorch: draw one number for each picture, `torch.rand(len(x)) < 0.5`, and take `x.flip(3)` where it is true.",
     ),
     why="A change that is a layer of the model goes with it and runs on the same device, and the framework's own switch turns it off in use. One draw for a whole batch would show the network batches that look all one way.",
-    probe=lambda rng: {"x": rng.uniform(0, 1, (64, 2, 3, 4)).astype(np.float32)},
+    probe=lambda rng: {"x": rng.uniform(0, 1, (256, 2, 3, 4)).astype(np.float32)},
     use=_flips,
+    accept=_flips_faults,
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1585,10 +1746,10 @@ def _module(change):  # change(x, training) on tensors (n, c, h, w)
     return Changing()
 
 
-def _some(x, axis):
+def _some(x, axis, chance=0.5):
     import torch
 
-    chosen = torch.rand(len(x)) < 0.5
+    chosen = torch.rand(len(x)) < chance
     return torch.where(chosen[:, None, None, None], x.flip(axis), x)
 
 
@@ -1609,13 +1770,42 @@ def _():
 
 @q.wrong("You drew once for the whole batch: all of its pictures are flipped, or none. Draw for each picture.")
 def _():
-    turn = [True]
+    import torch
 
-    def change(x, training):
-        turn[0] = not turn[0]
-        return x.flip(3) if training and turn[0] else x
+    return _module(lambda x, training: x.flip(3) if training and torch.rand(()) < 0.5 else x)
+
+
+@q.wrong("You flip too seldom: the chance is one half, for each picture.")
+def _():
+    return _module(lambda x, training: _some(x, 3, 0.4) if training else x)
+
+
+@q.wrong("You flip too often: the chance is one half, for each picture.")
+def _():
+    return _module(lambda x, training: _some(x, 3, 0.6) if training else x)
+
+
+@q.wrong(
+    "Half of the pictures are flipped, but not each by its own luck: every second one, for example, or always the same number. Draw for each picture by itself."
+)
+def _():
+    import torch
+
+    def change(x, training):  # every second picture; the first of them is drawn
+        if not training:
+            return x
+        chosen = (torch.arange(len(x)) + torch.randint(2, ())) % 2 == 0
+        return torch.where(chosen[:, None, None, None], x.flip(3), x)
 
     return _module(change)
+
+
+@q.wrong("It draws once, when the layer is made, and flips the same places of every batch. Draw anew at each call.")
+def _():
+    import torch
+
+    chosen = torch.rand(10_000) < 0.5
+    return _module(lambda x, training: torch.where(chosen[: len(x), None, None, None], x.flip(3), x) if training else x)
 
 
 @q.wrong("It exchanges up and down. Left and right are the last axis in PyTorch, the last but one in Keras.")

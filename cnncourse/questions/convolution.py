@@ -673,14 +673,23 @@ q = sheet.question(
         "They are 0 0 1 2 3 4 0 0, 3 2 1 2 3 4 3 2, 1 1 1 2 3 4 4 4 and 3 4 1 2 3 4 1 2. NumPy's `np.pad` knows all four, by other names.",
     ),
     why="A border invents pixels, and each way invents others: zeros draw an edge round the picture, `replicate` draws streaks, `reflect` keeps the texture, and `circular` is right for what closes on itself, such as an angle. NumPy calls them constant, reflect, edge and wrap; its `symmetric` repeats the end pixel and is none of the four.",
-    probe=lambda rng: {"row": rng.uniform(1, 2, int(rng.integers(5, 9))), "padding": int(rng.integers(2, 4))},
+    probe=lambda rng: {"row": rng.uniform(1, 2, int(rng.integers(5, 9))), "padding": int(rng.integers(0, 4))},
     use=_borders,
+    cases={"a border": lambda row, padding: padding > 1, "no border": lambda row, padding: padding == 0},
 )
 
 
 @q.wrong("`reflect` is mirrored at the middle of the end pixel: that pixel is not repeated. You repeated it.")
 def _(row, padding, mode):
     return np.pad(row, padding, mode="symmetric") if mode == "reflect" else border(row, padding, mode)
+
+
+@q.wrong(
+    "With padding 0 the row must come back as it is. But `row[-0:]` is the whole row, since -0 is 0: count from the front, `row[len(row) - padding :]`."
+)
+def _(row, padding, mode):
+    wrapped = np.concatenate([row[-padding:], row, row[:padding]])
+    return wrapped if mode == "circular" else border(row, padding, mode)
 
 
 @q.wrong("`circular` goes on from the **other** end: before the first pixel stands the last one.")
@@ -732,7 +741,7 @@ def _(row, padding, mode):
         "zeros": ([0] * padding, [0] * padding),
         "reflect": (values[padding:0:-1], values[-2 : -padding - 2 : -1]),
         "replicate": (values[:1] * padding, values[-1:] * padding),
-        "circular": (values[-padding:], values[:padding]),
+        "circular": (values[len(values) - padding :], values[:padding]),
     }[mode]
     return np.array([*before, *values, *after])
 
@@ -980,15 +989,15 @@ def numerical_gradient(f, w, step):
 
 # %% ../../nbs/exercises/02_convolution.ipynb #763bce59
 ### BEGIN HIDDEN TESTS
-def _curved(rng):  # numbers that stay exact when a step is added and taken away again
+def _curved(rng):  # numbers that are not exact when a step is added and taken away again
     shape = rng.permutation([1, 2, 3])[: int(rng.integers(1, 4))] + 1
     curve, slope = rng.uniform(1, 2, shape), rng.normal(size=shape)
-    w = rng.integers(16, 65, shape) * rng.choice([-1, 1], shape) / 32.0
+    w = rng.uniform(0.5, 2, shape) * rng.choice([-1, 1], shape)
 
     def f(w):
         return float((curve * w**3 + slope * w).sum() + np.prod(w))
 
-    return {"f": f, "w": w, "step": float(rng.choice([1 / 8, 1 / 16]))}
+    return {"f": f, "w": w, "step": float(rng.choice([0.1, 0.07]))}
 
 
 q = sheet.question(
@@ -1056,8 +1065,10 @@ def _(f, w, step):  # on one copy, put back each time
     return gradient
 
 
-@q.right
-def _(f, w, step):  # in place, and back again
+@q.wrong(
+    "The gradient is right, but `w` is not as before: adding a step and taking it away again leaves a rounding error. Keep the old number and put it back, or move a copy."
+)
+def _(f, w, step):
     gradient, flat = np.zeros(w.size), w.reshape(-1)
     for k in range(w.size):
         flat[k] += step
@@ -1065,6 +1076,18 @@ def _(f, w, step):  # in place, and back again
         flat[k] -= 2 * step
         gradient[k] -= f(w)
         flat[k] += step
+    return gradient.reshape(w.shape) / (2 * step)
+
+
+@q.right
+def _(f, w, step):  # in place, and the old number put back
+    gradient, flat = np.zeros(w.size), w.reshape(-1)
+    for k, old in enumerate(flat.copy()):
+        flat[k] = old + step
+        gradient[k] = f(w)
+        flat[k] = old - step
+        gradient[k] -= f(w)
+        flat[k] = old
     return gradient.reshape(w.shape) / (2 * step)
 
 
@@ -1340,6 +1363,7 @@ q = sheet.question(
     rtol=1e-4,
     atol=1e-4,
     seconds=20,
+    apart=True,
 )
 
 

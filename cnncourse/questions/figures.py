@@ -209,6 +209,7 @@ q = sheet.question(
     probes=3,
     cases={"the left axes": lambda place, **_: place == 0, "the right axes": lambda place, **_: place == 1},
     still="Each call of `plt` that is left goes to the current axes, which need not be `ax`.",
+    apart=True,
 )
 
 
@@ -474,6 +475,7 @@ q = sheet.question(
     probes=4,
     atol=0.005,  # a colour map has 256 steps,
     cases={"one channel": lambda x, **_: len(x) == 1, "three": lambda x, **_: len(x) == 3},
+    apart=True,
 )
 
 
@@ -665,6 +667,7 @@ q = sheet.question(
     use=_confusion_drawn,
     probes=2,
     still="Shares above 100 % are a sign and not the fault: each cell must be divided by the sum of its own row.",
+    apart=True,
 )
 
 
@@ -873,7 +876,7 @@ def picture_grid(fig, pictures, columns):
 # %% ../../nbs/exercises/08_figures.ipynb #cccac097
 ### BEGIN HIDDEN TESTS
 def _grid_inputs(rng):
-    n, columns = ((3, 2), (2, 1), (3, 2), (2, 3))[rng.integers(4)]
+    n, columns = ((3, 2), (2, 1), (1, 1), (2, 3))[rng.integers(4)]
     pictures = rng.uniform(0, 1, (n, 3, 4)) * rng.uniform(1, 3, (n, 1, 1)) + rng.uniform(-1, 1, (n, 1, 1))
     return {"pictures": pictures, "columns": columns}
 
@@ -920,9 +923,11 @@ q = sheet.question(
     atol=0.005,  # a colour map has 256 steps,
     cases={
         "a short row": lambda pictures, columns: len(pictures) == 3,
-        "one column": lambda pictures, columns: columns == 1,
+        "one column": lambda pictures, columns: columns == 1 < len(pictures),
+        "a single picture": lambda pictures, columns: len(pictures) == 1,
         "one row, short": lambda pictures, columns: columns == 3,
     },
+    apart=True,
 )
 
 
@@ -961,6 +966,15 @@ def _(fig, pictures, columns):
 )
 def _(fig, pictures, columns):
     _grid_with(fig, pictures, columns, squeeze=True)
+
+
+@q.wrong(
+    "For a single picture `fig.subplots(1, 1)` gives one `Axes` and no array, so it has no `.flat`. `squeeze=False` makes it an array too."
+)
+def _(fig, pictures, columns):
+    if len(pictures) == 1:
+        raise AttributeError("'Axes' object has no attribute 'flat'")
+    picture_grid(fig, pictures, columns)
 
 
 @q.wrong(
@@ -1206,6 +1220,7 @@ q = sheet.question(
     probe=_some_history,
     use=_curves_drawn,
     probes=3,
+    apart=True,
 )
 
 
@@ -1348,6 +1363,7 @@ q = sheet.question(
     use=_points_drawn,
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 

@@ -15,94 +15,6 @@ from cnncourse import exercises, open_questions
 sheet = exercises.Sheet("03_pooling")
 ### END HIDDEN TESTS
 
-# %% ../../nbs/exercises/03_pooling.ipynb #70ec1ae8
-def pooled_shape(n, c, h, w, pool_size, stride):
-    ### BEGIN SOLUTION
-    stride = pool_size if stride is None else stride
-    return n, c, (h - pool_size) // stride + 1, (w - pool_size) // stride + 1
-    ### END SOLUTION
-
-# %% ../../nbs/exercises/03_pooling.ipynb #d35f06bd
-### BEGIN HIDDEN TESTS
-def _shape_inputs(rng):
-    n, c, h, w = rng.integers([1, 2, 7, 7], [9, 65, 40, 40]).tolist()
-    stride = None if rng.integers(2) else int(rng.integers(1, 4))
-    return {"n": n, "c": c, "h": h, "w": w, "pool_size": int(rng.integers(2, 5)), "stride": stride}
-
-
-q = sheet.question(
-    "pooled_shape",
-    pooled_shape,
-    kind="predict",
-    level=1,
-    read="T3.2",
-    hints=(
-        "Which of the four numbers does pooling change? It looks at one map at a time.",
-        "Without a stride, the windows lie side by side: the stride is the pool size. Then it is the formula of convolution, with its floor.",
-    ),
-    why="Pooling works on each map by itself, so n and c stay. Along height and width it is a window that slides, as in convolution: the same formula and the same floor. The stride that nobody gave is the pool size.",
-    probe=_shape_inputs,
-    cases={
-        "no stride": lambda h, pool_size, stride, **_: stride is None and h % pool_size > 0,
-        "a small stride": lambda pool_size, stride, **_: stride is not None and stride < pool_size,
-        "a rest": lambda h, w, pool_size, stride, **_: (
-            stride is not None and (h - pool_size) % stride > 0 and (w - pool_size) % stride > 0
-        ),
-    },
-)
-
-
-@q.wrong("The stride that nobody gave is not 1: windows of pooling lie side by side unless told otherwise.")
-def _(n, c, h, w, pool_size, stride):
-    return pooled_shape(n, c, h, w, pool_size, stride or 1)
-
-
-@q.wrong("You rounded up. A window that would hang over the end does not count: the formula has a floor.")
-def _(n, c, h, w, pool_size, stride):
-    stride = stride or pool_size
-    return n, c, -(-(h - pool_size) // stride) + 1, -(-(w - pool_size) // stride) + 1
-
-
-@q.wrong("Pooling does not mix or drop channels: as many maps come out as went in.")
-def _(n, c, h, w, pool_size, stride):
-    return (n, 1, *pooled_shape(n, c, h, w, pool_size, stride)[2:])
-
-
-@q.wrong(
-    "You pooled along the channels and left the width as it was. The axes are (n, c, h, w): the channels come second, not last."
-)
-def _(n, c, h, w, pool_size, stride):
-    rows, columns = pooled_shape(n, c, c, h, pool_size, stride)[2:]
-    return n, rows, columns, w
-
-
-@q.wrong("You divided by the pool size whatever the stride is. The stride decides how many windows there are.")
-def _(n, c, h, w, pool_size, stride):
-    return n, c, h // pool_size, w // pool_size
-
-
-@q.right
-def _(n, c, h, w, pool_size, stride):
-    step = stride or pool_size
-    return [n, c, len(range(0, h - pool_size + 1, step)), len(range(0, w - pool_size + 1, step))]
-
-
-@q.right
-def _(n, c, h, w, pool_size, stride):
-    from cnncourse.pooling import max_pool2d
-
-    return max_pool2d(np.zeros((n, c, h, w)), pool_size, stride).shape
-
-
-@q.right
-def _(n, c, h, w, pool_size, stride):
-    import torch
-
-    return tuple(torch.nn.MaxPool2d(pool_size, stride)(torch.zeros(n, c, h, w)).shape)
-
-
-### END HIDDEN TESTS
-
 # %% ../../nbs/exercises/03_pooling.ipynb #526821c9
 def max_pool(x, pool_size, padding):
     ### BEGIN SOLUTION
@@ -113,8 +25,8 @@ def max_pool(x, pool_size, padding):
 
 # %% ../../nbs/exercises/03_pooling.ipynb #b9bbbc67
 ### BEGIN HIDDEN TESTS
-def _map_inputs(rng):  # all values negative half of the time
-    x = rng.normal(size=rng.integers(5, 9, 2)) - (4 if rng.integers(2) else 0)
+def _map_inputs(rng):  # values about 0, all negative, or far below
+    x = rng.normal(size=rng.integers(5, 9, 2)) - rng.choice([0, 4, 1000])
     pool_size = int(rng.integers(2, 4))
     return {"x": x, "pool_size": pool_size, "padding": int(rng.integers(0, pool_size // 2 + 1))}
 
@@ -132,7 +44,8 @@ q = sheet.question(
     why="A zero is larger than every negative number, so padding with zeros would put values into the result that the map does not have. Minus infinity never wins. Frameworks do just that.",
     probe=_map_inputs,
     cases={
-        "negative, padded": lambda x, pool_size, padding: x.max() < 0 < padding,
+        "negative, padded": lambda x, pool_size, padding: x.max() < 0 < padding and x.min() > -100,
+        "far below zero, padded": lambda x, pool_size, padding: x.max() < -500 and padding > 0,
         "padded": lambda x, pool_size, padding: x.max() > 0 and padding > 0,
         "not padded": lambda x, pool_size, padding: padding == 0 and x.shape[0] % pool_size > 0,
     },
@@ -142,6 +55,13 @@ q = sheet.question(
 @q.wrong("You padded with zeros. Where a map is negative, a zero from outside wins: pad with minus infinity.")
 def _(x, pool_size, padding):
     return max_pool(np.pad(x, padding), pool_size, 0)
+
+
+@q.wrong(
+    "You padded with a number that is small, but not small enough: a map may lie lower still. Minus infinity never wins."
+)
+def _(x, pool_size, padding):
+    return max_pool(np.pad(x, padding, constant_values=-100), pool_size, 0)
 
 
 @q.wrong("That is average pooling: take the largest number of each window.")
@@ -291,88 +211,6 @@ def _(x, pool_size, padding):
         top, left = i * pool_size - padding, j * pool_size - padding
         out[i, j] = x[max(top, 0) : top + pool_size, max(left, 0) : left + pool_size].mean()
     return out
-
-
-### END HIDDEN TESTS
-
-# %% ../../nbs/exercises/03_pooling.ipynb #030f656b
-def head_parameters(c, h, w, classes, head):
-    ### BEGIN SOLUTION
-    inputs = c * h * w if head == "flatten" else c
-    return classes * (inputs + 1)
-    ### END SOLUTION
-
-# %% ../../nbs/exercises/03_pooling.ipynb #313e1d99
-### BEGIN HIDDEN TESTS
-q = sheet.question(
-    "head_parameters",
-    head_parameters,
-    kind="predict",
-    level=1,
-    read="T3.5",
-    hints=(
-        "How many numbers go into the dense layer in each case?",
-        "Global average pooling leaves one number for each map. Each class has a weight for every input, and one bias.",
-    ),
-    why="Flattening keeps every pixel of every map, so the head grows with height and width. Global average pooling leaves one number for a map, whatever its size. Pooling itself learns nothing.",
-    probe=lambda rng: {
-        "c": int(rng.integers(2, 600)),
-        "h": int(rng.integers(2, 15)),
-        "w": int(rng.integers(2, 15)),
-        "classes": int(rng.integers(2, 1000)),
-        "head": ["flatten", "average"][rng.integers(2)],
-    },
-    cases={"flatten": lambda head, **_: head == "flatten", "average": lambda head, **_: head == "average"},
-)
-
-
-@q.wrong("The biases are missing: each class has one.")
-def _(c, h, w, classes, head):
-    return head_parameters(c, h, w, classes, head) - classes
-
-
-@q.wrong("Flattening keeps every pixel of every map: the dense layer gets c times h times w numbers.")
-def _(c, h, w, classes, head):
-    return classes * (c + 1)
-
-
-@q.wrong("Global average pooling leaves one number for each map, so height and width no longer count there.")
-def _(c, h, w, classes, head):
-    return classes * (c * h * w + 1)
-
-
-@q.wrong(
-    "You averaged over the maps, which leaves one number for each place. Global average pooling averages over height and width, so one number for each map is left."
-)
-def _(c, h, w, classes, head):
-    return classes * ((c * h * w if head == "flatten" else h * w) + 1)
-
-
-@q.wrong("There is one bias for each class, not one for the whole head.")
-def _(c, h, w, classes, head):
-    return head_parameters(c, h, w, classes, head) - classes + 1
-
-
-@q.right
-def _(c, h, w, classes, head):
-    maps = np.zeros((c, h, w))
-    inputs = maps.ravel() if head == "flatten" else maps.mean(axis=(1, 2))
-    return classes * inputs.size + classes
-
-
-@q.right
-def _(c, h, w, classes, head):
-    from torch import nn
-
-    size = {"flatten": c * h * w, "average": c}[head]
-    return sum(p.numel() for p in nn.Linear(size, classes, device="meta").parameters())
-
-
-@q.right
-def _(c, h, w, classes, head):
-    from math import prod
-
-    return prod([c, *([h, w] if head == "flatten" else [])]) * classes + classes
 
 
 ### END HIDDEN TESTS
@@ -828,12 +666,12 @@ _HOWS = {
 def _explained(answer):  # for each number, by which way of counting one gets it
     number = answer["number"]
     if not isinstance(number, int) or number < 0:
-        raise ValueError(f"the number of the network is a whole number from 0; {number!r} came")
+        raise exercises.Unfit(f"the number of the network is a whole number from 0; {number!r} came")
     found = {}
     for k, key in enumerate(("flat", "parameters")):
         value = answer[key]
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ValueError(f"{key}: a whole number was expected, {value!r} came")
+            raise exercises.Unfit(f"{key}: a whole number was expected, {value!r} came")
         ways = [how for how, about in _HOWS.items() if _counts(number, **about)[k] == value]
         found[key] = ways[0] if ways else "another number"
     return found
@@ -887,7 +725,7 @@ def head_network(channels, rate, classes):
 # %% ../../nbs/exercises/03_pooling.ipynb #194aa1f0
 ### BEGIN HIDDEN TESTS
 def _dropped(see, channels, rate, classes):  # from the scores of pictures whose maps are all 0 but one
-    x = np.zeros((600, channels, 2, 3), np.float32)
+    x = np.zeros((2000, channels, 1, 2), np.float32)
     x[:, 0] = 1
     gain = see(x[:1])[0] - see(0 * x[:1])[0]
     lost = np.abs(see(x, True) - see(0 * x[:1])[0]) < 0.05 * np.abs(gain)
@@ -896,7 +734,9 @@ def _dropped(see, channels, rate, classes):  # from the scores of pictures whose
     share = lost[:, 0].mean()
     if share < 0.03:
         return "hardly a whole mean"
-    return "whole means, in about that share" if abs(share - rate) < 0.12 else "another share of the means"
+    if abs(share - rate) > 0.07:
+        return f"a {'larger' if share > rate else 'smaller'} share of the means than `rate`"
+    return "whole means, in about that share"
 
 
 def _headed(answer, channels, rate, classes, number):
@@ -922,7 +762,7 @@ def _headed(answer, channels, rate, classes, number):
     flattened = np.broadcast_to(x.mean(axis=(2, 3), keepdims=True), x.shape).copy()
     used = see(x)
     if used.shape != (40, classes):
-        raise ValueError(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
+        raise exercises.Unfit(f"scores of shape (40, {classes}) were expected for 40 pictures, {used.shape} came")
     larger = np.repeat(np.repeat(x, 2, axis=2), 3, axis=3)
     trained = see(x, True), see(x, True)
     zero = see(0 * x)
@@ -950,13 +790,15 @@ q = sheet.question(
     why="The mean over places makes the head independent of the maps' size, and it needs only channels + 1 numbers for each class. Dropout stands before the dense layer, so that the scores do not hang on single maps; in use it does nothing.",
     probe=lambda rng: {
         "channels": int(rng.integers(4, 9)),
-        "rate": float(rng.choice([0.2, 0.3])),
+        "rate": float(rng.choice([0.2, 0.4])),
         "classes": int(rng.integers(2, 6)),
         "number": int(rng.integers(10**6)),
     },
     use=lambda answer, channels, rate, classes, number: _headed(answer, channels, rate, classes, number),
+    cases={"seldom": lambda rate, **_: rate < 0.3, "often": lambda rate, **_: rate > 0.3},
     probes=2,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1009,6 +851,11 @@ def _(channels, rate, classes):
 @q.wrong("Another share is dropped than `rate` says: `rate` is the chance to be dropped, not to stay.")
 def _(channels, rate, classes):
     return _head_of(*_MEAN, ("Dropout", 1 - rate), ("Linear", channels, classes))
+
+
+@q.wrong("The share that is dropped is always the same: `rate` says how large it is.")
+def _(channels, rate, classes):
+    return _head_of(*_MEAN, ("Dropout", 0.3), ("Linear", channels, classes))
 
 
 @q.wrong("There is one dense layer too many: it has parameters that nobody asked for.")

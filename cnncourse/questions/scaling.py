@@ -121,172 +121,6 @@ def _(n_images, percent, batch_size, drop_last):
 
 ### END HIDDEN TESTS
 
-# %% ../../nbs/exercises/01_scaling.ipynb #b11912f9
-def channels_first(x):
-    ### BEGIN SOLUTION
-    return x.transpose(0, 3, 1, 2)
-    ### END SOLUTION
-
-# %% ../../nbs/exercises/01_scaling.ipynb #e529c847
-### BEGIN HIDDEN TESTS
-q = sheet.question(
-    "channels_first",
-    channels_first,
-    kind="write",
-    level=1,
-    read="T1.2",
-    hints=(
-        "The axes must change places, and each number must keep its pixel and its channel. Does `reshape` do that?",
-        "`transpose` takes the old numbers of the axes in their new order. The channel is axis 3 and must come second.",
-    ),
-    why="A transpose moves axes and keeps each number with its pixel and channel. A reshape reads the numbers in the order of memory, so it would cut colours and pixels apart, although the shape looks right.",
-    probe=lambda rng: {"x": rng.normal(size=(int(rng.integers(1, 4)), 4, 4, 4) if rng.integers(2) else (2, 4, 5, 3))},
-    cases={
-        "as many channels as pixels": lambda x: x.shape[1:] == (4, 4, 4),
-        "three channels": lambda x: x.shape[-1] == 3,
-    },
-)
-
-
-@q.wrong(
-    "`reshape` gives the right shape and the wrong pictures: it reads the numbers in the order of memory. Move the axes instead."
-)
-def _(x):
-    n, h, w, c = x.shape
-    return x.reshape(n, c, h, w)
-
-
-@q.wrong("Height and width have changed places too: every picture lies on its side.")
-def _(x):
-    return x.transpose(0, 3, 2, 1)
-
-
-@q.wrong("The channel axis must come second, after the pictures: you put it first of all.")
-def _(x):
-    return x.transpose(3, 0, 1, 2)
-
-
-@q.wrong("The axes have not moved: the channels still stand last.")
-def _(x):
-    return x.copy()
-
-
-@q.wrong("That order of axes goes the other way: it moves the channels from second place to the last.")
-def _(x):
-    return x.transpose(0, 2, 3, 1)
-
-
-@q.wrong("The channels have moved one place only: they stand third, between height and width.")
-def _(x):
-    return x.swapaxes(2, 3)
-
-
-@q.right
-def _(x):
-    return np.moveaxis(x, -1, 1)
-
-
-@q.right
-def _(x):
-    return np.stack([x[..., channel] for channel in range(x.shape[-1])], axis=1)
-
-
-@q.right
-def _(x):
-    import torch
-
-    return torch.from_numpy(x).permute(0, 3, 1, 2)
-
-
-### END HIDDEN TESTS
-
-# %% ../../nbs/exercises/01_scaling.ipynb #f030fc01
-def change(before, after):
-    return np.abs(after - before)
-
-
-### BEGIN SOLUTION
-change_as_handed_out = change
-
-
-def change(before, after):
-    return np.abs(after.astype(int) - before.astype(int))
-
-
-### END SOLUTION
-
-# %% ../../nbs/exercises/01_scaling.ipynb #16098715
-### BEGIN HIDDEN TESTS
-q = sheet.question(
-    "change",
-    change,
-    starts_as=change_as_handed_out,
-    kind="bug",
-    level=1,
-    read="T1.2",
-    hints=(
-        "What is 3 - 5 in a type that holds only 0 to 255?",
-        "Change the type before the subtraction, not after it: `astype(int)` on both pictures.",
-    ),
-    why="uint8 has no negative numbers: 3 - 5 wraps around to 254. Once that has happened nothing brings it back. So the pictures must get a type with room before they are subtracted.",
-    probe=lambda rng: {name: rng.integers(0, 256, (16, 16)).astype(np.uint8) for name in ("before", "after")},
-    still="A type that is changed after the subtraction changes nothing: by then 3 - 5 is 254 already.",
-)
-
-
-@q.wrong(
-    "Large changes look small now: the numbers still wrap around. int8 reaches from -128 to 127 only, so choose a type with room for -255 to 255."
-)
-def _(before, after):
-    return np.abs(after.astype(np.int8) - before.astype(np.int8))
-
-
-@q.wrong(
-    "The difference had wrapped around before you changed its type, and large changes look small now: convert both pictures first."
-)
-def _(before, after):
-    return np.abs((after - before).astype(np.int8).astype(int))
-
-
-@q.wrong(
-    "Your type is wider but still without a sign, so 3 - 5 wraps around in it too: choose one that has negative numbers."
-)
-def _(before, after):
-    return np.abs(after.astype(np.uint16) - before)
-
-
-@q.wrong("Pixels that became darker are now 0. They have changed as well: take the size of the difference.")
-def _(before, after):
-    return np.clip(after.astype(int) - before, 0, 255)
-
-
-@q.wrong("The sign is still there. Asked was how much, not in which direction.")
-def _(before, after):
-    return after.astype(int) - before
-
-
-@q.wrong("You divided by 255: the result should stay between 0 and 255.")
-def _(before, after):
-    return np.abs(after / 255 - before / 255)
-
-
-@q.right
-def _(before, after):
-    return np.maximum(before, after) - np.minimum(before, after)
-
-
-@q.right
-def _(before, after):
-    return np.abs(np.subtract(after, before, dtype=np.int16))
-
-
-@q.right
-def _(before, after):
-    return np.where(after > before, after - before, before - after)
-
-
-### END HIDDEN TESTS
-
 # %% ../../nbs/exercises/01_scaling.ipynb #1c5dd0f9
 def standardise(train, test):
     ### BEGIN SOLUTION
@@ -1172,29 +1006,45 @@ def minibatches(x, y, batch_size, rng):
 
 # %% ../../nbs/exercises/01_scaling.ipynb #717950e9
 ### BEGIN HIDDEN TESTS
+def _neighbours_together(x_of_batches, y):  # how many pairs that stand side by side in `y` are in one batch
+    place = {label: i for i, label in enumerate(y.tolist())}
+    found = (sorted(place.get(label, -2) for label in labels.tolist()) for labels in x_of_batches)
+    return sum(int(np.sum(np.diff(places) == 1)) for places in found)
+
+
 def _two_epochs(answer, x, y, batch_size, number):
     rng = np.random.default_rng(number)
-    orders, facts = [], {}
+    orders, facts, together_in_file = [], {}, 0
     for epoch in ("first", "second"):
         batches = answer(x, y, batch_size, rng)
         if batches is None:
             return None
-        pairs = [(np.asarray(a), np.asarray(b)) for a, b in batches]
+        try:
+            pairs = [(np.asarray(a), np.asarray(b)) for a, b in batches]
+        except (TypeError, ValueError):
+            raise exercises.Unfit("a list of pairs (pictures, labels) was expected, one for each batch") from None
         seen = np.concatenate([b for _, b in pairs])
         together = all(len(a) == len(b) and np.array_equal(a[:, 0], b) for a, b in pairs)
         facts[f"sizes in the {epoch} epoch"] = [len(b) for _, b in pairs]
         facts[f"each example once in the {epoch} epoch"] = sorted(seen.tolist()) == sorted(y.tolist())
+        facts[f"no example is missing in the {epoch} epoch"] = set(y.tolist()) <= set(seen.tolist())
         facts[f"pictures and labels together in the {epoch} epoch"] = together
         orders.append(seen.tolist())
+        together_in_file += _neighbours_together([b for _, b in pairs], y)
+    again = answer(x, y, batch_size, np.random.default_rng(number))
     full = answer(x[: -(len(x) % batch_size)], y[: -(len(x) % batch_size)], batch_size, rng)
     facts["sizes where all batches are full"] = [len(b) for _, b in full]
     facts["shuffled"] = orders[0] != y.tolist()
+    facts["neighbours in the file stay in one batch"] = together_in_file > len(y) - 1
+    facts["the same order from the same `rng`"] = (
+        orders[0] == np.concatenate([np.asarray(b) for _, b in again]).tolist()
+    )
     return facts | {"another order in the second epoch": orders[0] != orders[1]}
 
 
 def _numbered(rng):  # each picture bears its label; the last batch is short
     batch_size = int(rng.integers(3, 6))
-    n = batch_size * int(rng.integers(3, 6)) + int(rng.integers(1, batch_size))
+    n = batch_size * int(rng.integers(7, 10)) + int(rng.integers(1, batch_size))
     y = rng.permutation(1000)[:n]
     return {"x": y[:, None] + np.zeros((1, 3)), "y": y, "batch_size": batch_size, "number": int(rng.integers(10**6))}
 
@@ -1237,6 +1087,22 @@ def _(x, y, batch_size, rng):
 )
 def _(x, y, batch_size, rng):
     return minibatches(x, y, batch_size, np.random.default_rng(1))
+
+
+@q.wrong(
+    "The order does not come from `rng`: the same generator must give the same order again, or nobody can repeat your training. Draw from it, and not from `np.random` or from a new generator."
+)
+def _(x, y, batch_size, rng):
+    return minibatches(x, y, batch_size, np.random.default_rng())
+
+
+@q.wrong(
+    "You shuffle the batches and not the examples: those that stand together in the file still meet in one batch, in every epoch."
+)
+def _(x, y, batch_size, rng):
+    made = _batches(x, y, batch_size, np.arange(len(x)))
+    full = [batch for batch in made if len(batch[0]) == batch_size]
+    return [full[i] for i in rng.permutation(len(full))] + made[len(full) :]
 
 
 @q.wrong("The examples of the last, short batch are missing. It has what is left.")
@@ -1302,7 +1168,7 @@ def _handed_on(answer, train, new):
     if layer is None:
         return None
     if not callable(layer):
-        raise ValueError(f"a layer was expected, a {type(layer).__name__} came")
+        raise exercises.Unfit(f"a layer was expected, a {type(layer).__name__} came")
     if hasattr(layer, "state_dict"):
         import torch
 
@@ -1335,6 +1201,7 @@ q = sheet.question(
     rtol=1e-3,
     atol=1e-3,
     seconds=20,
+    apart=True,
 )
 
 
@@ -1434,10 +1301,10 @@ def _loss_values(answer, number):
         if name is ...:
             return ...
         if not isinstance(from_logits, bool):
-            raise ValueError(f"{letter}: from_logits is True or False, {from_logits!r} came")
+            raise exercises.Unfit(f"{letter}: from_logits is True or False, {from_logits!r} came")
         made = getattr(keras.losses, str(name), None)
         if made is None or "Crossentropy" not in str(name):
-            raise ValueError(f"{letter}: a class of keras.losses for cross-entropy was expected, {name!r} came")
+            raise exercises.Unfit(f"{letter}: a class of keras.losses for cross-entropy was expected, {name!r} came")
         try:
             values[letter] = float(made(from_logits=from_logits)(*data))
         except Exception:  # Keras tells it at length
@@ -1467,6 +1334,7 @@ q = sheet.question(
     accept=_loss_faults,
     probes=2,
     seconds=20,
+    apart=True,
 )
 q.right(
     {

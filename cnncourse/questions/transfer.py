@@ -318,9 +318,15 @@ def _blocks(n):  # names of the layers of a network with n blocks
     return [*parts, "head.dense"]
 
 
-def _second_phase_inputs(rng):
+def _second_phase_inputs(rng):  # every other block has a layer more
     n = int(rng.integers(10, 14))
-    return {"layers": _blocks(n), "until": f"block{rng.choice([1, rng.integers(2, n)])}"}
+    more, layers = int(rng.integers(2)), []
+    for name in _blocks(n):
+        layers.append(name)
+        block, _, part = name.partition(".")
+        if part == "norm" and int(block.removeprefix("block")) % 2 == more:
+            layers.append(f"{block}.shortcut")
+    return {"layers": layers, "until": f"block{rng.choice([1, rng.integers(2, n)])}"}
 
 
 q = sheet.question(
@@ -340,8 +346,13 @@ q = sheet.question(
         "block1 of more than nine": lambda layers, until: until == "block1",
         "block10 or a later one": lambda layers, until: len(until) > 6,
         "another": lambda layers, until: len(until) == 6 and until != "block1",
+        "a block of three": lambda layers, until: f"{until}.shortcut" in layers,
     },
 )
+
+
+def _last(layers, until):  # the place of the last layer of that block
+    return [i for i, name in enumerate(layers) if name.split(".")[0] == until][-1]
 
 
 def _behind(layers, last):  # all behind a place but the batch normalisations
@@ -371,12 +382,17 @@ def _(layers, until):
     "Batch normalisations learn in your answer. In the second phase they stay frozen: a few pictures give bad statistics."
 )
 def _(layers, until):
-    return layers[layers.index(f"{until}.norm") + 1 :]
+    return layers[_last(layers, until) + 1 :]
 
 
 @q.wrong("The head is missing: it goes on learning in the second phase.")
 def _(layers, until):
-    return _behind(layers, layers.index(f"{until}.norm"))[:-1]
+    return _behind(layers, _last(layers, until))[:-1]
+
+
+@q.wrong("A layer of the block `until` learns: a block may have more layers than two. Begin behind its last one.")
+def _(layers, until):
+    return _behind(layers, layers.index(f"{until}.norm"))
 
 
 @q.wrong("Those are the layers that stay frozen. Asked are those that learn.")
@@ -399,7 +415,7 @@ def _(layers, until):  # one by one
 @q.right
 def _(layers, until):  # by numbers
     first = int(until.removeprefix("block")) + 1
-    names = [f"block{k}.conv" for k in range(first, len(layers))]
+    names = [f"block{k}.{part}" for k in range(first, len(layers)) for part in ("conv", "shortcut")]
     return [name for name in names if name in layers] + [name for name in layers if name.startswith("head.")]
 
 
@@ -625,15 +641,26 @@ def _file(rng):  # bytes, and a checksum that fits or does not
 
     data = rng.bytes(int(rng.choice([rng.integers(100, 1000), rng.integers(2000, 5000)])))
     checksum = hashlib.new(str(rng.choice(["sha256", "md5"])), data).hexdigest()
-    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated"])
+    case = rng.choice(["whole", "cut off", "damaged", "begins alike", "unstated", "half"])
     if case == "cut off":
         data = data[: len(data) // 2]
     if case == "damaged":
         data = data[:-1] + bytes([data[-1] ^ 1])
     if case == "begins alike":
         checksum = checksum[:8] + rng.bytes(len(checksum) // 2 - 4).hex()
+    if case == "half":
+        checksum = hashlib.sha256(data).hexdigest()[:32]
     checksum = checksum.upper() if rng.random() < 0.4 else checksum
     return {"data": data, "checksum": None if case == "unstated" else checksum}
+
+
+def _begins(data, checksum, digits):  # as it should, but it is another
+    import hashlib
+
+    if checksum is None or may_use(data, checksum):
+        return False
+    made = hashlib.sha256(data) if digits == 32 or len(checksum) == 64 else hashlib.md5(data)
+    return made.hexdigest()[:digits] == checksum[:digits].lower()
 
 
 q = sheet.question(
@@ -657,6 +684,8 @@ q = sheet.question(
         "a large whole file": lambda data, checksum: may_use(data, checksum) and len(data) > 2000,
         "another file": lambda data, checksum: checksum is not None and not may_use(data, checksum),
         "nothing stated": lambda data, checksum: checksum is None,
+        "begins alike": lambda data, checksum: _begins(data, checksum, 8),
+        "half of a SHA-256": lambda data, checksum: _begins(data, checksum, 32),
     },
 )
 
@@ -671,6 +700,16 @@ def _(data, checksum):
         return False
     made = hashlib.new({32: "md5", 64: "sha256"}[len(checksum)], data)
     return made.hexdigest()[:8] == checksum[:8].lower()
+
+
+@q.wrong(
+    "You accept digits with which the checksum only begins: 32 digits are an MD5, and half of a SHA-256 is none. Compare all digits, with `==`."
+)
+def _(data, checksum):
+    import hashlib
+
+    made = (hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest())
+    return checksum is not None and any(known.startswith(checksum.lower()) for known in made)
 
 
 @q.wrong("You took the checksum of the first bytes only. The published one is that of the whole file.")
@@ -798,6 +837,7 @@ q = sheet.question(
     probe=lambda rng: {"number": int(rng.integers(10**6)), "depth": int(rng.integers(1, 4))},
     use=_features_of,
     probes=4,
+    apart=True,
 )
 
 
@@ -942,15 +982,26 @@ def train_head(backbone, head, batches, lr):
 
 # %% ../../nbs/exercises/06_transfer.ipynb #8740ff9d
 ### BEGIN HIDDEN TESTS
+def _pooled_and_dropped():  # the means of the maps; in training the first is dropped, as dropout may do
+    from torch import nn
+
+    class DropsTheFirst(nn.Dropout):
+        def forward(self, x):
+            return x * x.new_tensor([0.0, 2.0, 2.0]) if self.training else x
+
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), DropsTheFirst())
+
+
 def _trained_head(answer, number, lr):  # the numbers of backbone and head after training
     import torch
     from torch import nn
 
     rng = np.random.default_rng(number)
     backbone = _network(rng, [2, 4, 3], 2)
-    backbone[-1] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    head = nn.Linear(3, 2)
+    backbone[-1] = _pooled_and_dropped()
+    head, modes = nn.Linear(3, 2), []
     _fill(head, rng)
+    head.register_forward_pre_hook(lambda head, _: modes.append(head.training))
     batches = [
         (torch.tensor(rng.uniform(0, 1, (6, 2, 5, 5)), dtype=torch.float32), torch.tensor(rng.integers(0, 2, 6)))
         for _ in range(3)
@@ -963,6 +1014,7 @@ def _trained_head(answer, number, lr):  # the numbers of backbone and head after
         "the backbone's parameters": np.concatenate([p.detach().numpy().ravel() for p in backbone.parameters()]),
         "the head's weights": head.weight.detach().numpy(),
         "the head's biases": head.bias.detach().numpy(),
+        "the head is in training mode while it learns": all(modes),
     }
 
 
@@ -985,6 +1037,7 @@ q = sheet.question(
     use=_trained_head,
     probes=2,
     still="`model.train()` puts the backbone back into training mode, and `no_grad` or `requires_grad` say nothing about the mode.",
+    apart=True,
 )
 
 
@@ -1036,14 +1089,35 @@ def _(backbone, head, batches, lr):
     backbone.eval()
 
 
-@q.right
-def _(backbone, head, batches, lr):  # only the batch normalisations are in the mode of use
+@q.wrong(
+    "The head is in the mode of use too: dropout in it would do nothing. Only the backbone belongs into that mode."
+)
+def _(backbone, head, batches, lr):
+    return _trained(backbone.eval(), head.eval(), batches, head.parameters(), lr)
+
+
+@q.wrong(
+    "Only the batch normalisations are in the mode of use. Dropout in the backbone still drops features, which the head gets whole in use: put the whole backbone into `eval()`."
+)
+def _(backbone, head, batches, lr):
     import torch
 
     for part in backbone.requires_grad_(False).train().modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.eval()
     return _trained(backbone, head.train(), batches, head.parameters(), lr)
+
+
+@q.right
+def _(backbone, head, batches, lr):  # the mode of use again before each step
+    import torch
+
+    model = torch.nn.Sequential(backbone, head)
+    for x, y in batches:
+        model.train()
+        backbone.eval()
+        _trained(backbone, head, [(x, y)], head.parameters(), lr)
+    return model
 
 
 @q.right
@@ -1229,7 +1303,7 @@ def _borrowed(answer, number, classes):
     if model is None:
         return None
     if not hasattr(model, "trainable_weights"):
-        raise ValueError(f"a Keras model was expected, a {type(model).__name__} came")
+        raise exercises.Unfit(f"a Keras model was expected, a {type(model).__name__} came")
     in_use = np.asarray(model(x, training=False))
     learns = model.trainable_weights
     for weight in learns:
@@ -1258,6 +1332,7 @@ q = sheet.question(
     rtol=1e-3,
     atol=1e-3,
     seconds=20,
+    apart=True,
 )
 
 
