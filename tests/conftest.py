@@ -1,6 +1,5 @@
 """What the tests share: the course, its executed notebooks, its site, and the closing lines."""
 
-import importlib.util
 import json
 import os
 import shutil
