@@ -42,7 +42,7 @@ setuptools.setup(
     ],
     url=cfg["git_url"],
     packages=setuptools.find_packages(include=["cnncourse", "cnncourse.*"]),
-    package_data={"cnncourse": ["*.toml", "static/*", "weights/*"]},
+    package_data={"cnncourse": ["*.toml", "static/*", "weights/*", "data/*"]},
     install_requires=requirements("requirements"),
     extras_require=extras,
     python_requires=">=" + cfg["min_python"],

@@ -1,12 +1,12 @@
 """What the tests share: the course, its executed notebooks, its site, and the closing lines."""
 
-import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -82,8 +82,10 @@ TORCHVISION = os.environ.get("CNNCOURSE_TORCHVISION")
 needs_torchvision = pytest.mark.skipif(
     TORCHVISION is None, reason="no torchvision here: see the first lines of benchmarks/imports.py"
 )
-PYCOCOTOOLS = importlib.util.find_spec("pycocotools") is not None
-needs_pycocotools = pytest.mark.skipif(not PYCOCOTOOLS, reason="no pycocotools here: `make setup` installs it")
+SACREBLEU = find_spec("sacrebleu")
+needs_sacrebleu = pytest.mark.skipif(SACREBLEU is None, reason="no sacrebleu here: make setup installs it")
+PYCOCOTOOLS = find_spec("pycocotools")
+needs_pycocotools = pytest.mark.skipif(PYCOCOTOOLS is None, reason="no pycocotools here: `make setup` installs it")
 needs_quarto = pytest.mark.skipif(QUARTO is None, reason="no quarto here: conda env create -f environment.yml")
 
 
@@ -103,11 +105,14 @@ def browser():
 
 
 def pytest_terminal_summary(terminalreporter):
-    "Name the curriculum lines whose lesson is still to be written, and models that could not be tried: no failures."
+    "Name the curriculum lines whose lesson is still to be written, and what could not be tried: no failures."
     from cnncourse import curriculum
 
     if TORCHVISION is None:
         terminalreporter.write_line("CNNCOURSE_TORCHVISION names no folder: torchvision's models were not tried.")
+
+    if SACREBLEU is None:
+        terminalreporter.write_line("sacrebleu is not installed here: BLEU was not compared with it.")
 
     planned = [line.number for line in curriculum.planned(COURSE / "nbs")]
     if planned:

@@ -20,8 +20,8 @@ def test_the_wheel_installs_and_imports_in_a_clean_environment(tmp_path):
     modules = sorted(path.stem for path in (COURSE / "cnncourse").glob("[!_]*.py"))
     code = f"import importlib; [importlib.import_module('cnncourse.' + m) for m in {modules}]"
     subprocess.run([python, "-c", code], cwd=tmp_path, **quiet)
-    code = "from cnncourse import curriculum, datasets, transfer; print(len(curriculum.lines()), datasets.load('digits').x_train.dtype, len(transfer.backbone()))"
+    code = "from cnncourse import curriculum, datasets, transfer; print(len(curriculum.lines()), datasets.load('digits').x_train.dtype, len(transfer.backbone()), len(datasets.flights().codes))"
     done = subprocess.run([python, "-c", code], cwd=tmp_path, **quiet)
-    assert done.stdout.split()[1:] == ["uint8", "2"]
+    assert done.stdout.split()[1:] == ["uint8", "2", "305"]
     shown = subprocess.run([python.with_name("cnncourse"), "--help"], cwd=tmp_path, **quiet)
     assert "Usage: cnncourse" in shown.stdout

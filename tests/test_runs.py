@@ -102,6 +102,7 @@ def importers(course: Path, *names: str) -> set[str]:
         ("static/player.css", ["drawing"]),
         ("static/hangul.ttf", ["drawing"]),
         ("weights/backbone.safetensors", ["transfer"]),
+        ("data/flights_2008.csv", ["datasets"]),
         ("curriculum.toml", ["curriculum"]),
         ("scaling.py", ["scaling"]),
     ],

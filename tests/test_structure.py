@@ -148,6 +148,15 @@ MAY_IMPORT = {
         ),
         *("networks", "pixel_losses", "scenes", "training", "trials"),
     ),
+    # weeks 11 and 12: reading in sequence, drawing new pictures
+    **dict.fromkeys(["decoding", "embeddings", "gaps", "recurrent", "tensors"], ()),
+    "vocabulary": ("files",),
+    "readers": ("embeddings", "gaps", "recurrent", "vocabulary", "weights"),
+    **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
+    "restyling": ("networks", "pretraining", "scorers", "style"),
+    "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
+    "denoisers": ("labels", "networks", "noising", "scorers", "training"),
+    "latents": ("likeness", "networks", "scorers", "tensors", "training"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
