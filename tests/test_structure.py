@@ -136,6 +136,10 @@ MAY_IMPORT = {
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
     "denoisers": ("labels", "networks", "noising", "scorers", "trained_nets", "training"),
     "latents": ("likeness", "networks", "scorers", "tensors", "trained_nets", "training"),
+    "generation": (
+        *("denoisers", "labels", "latents", "likeness", "networks", "noising", "restyling"),
+        *("scorers", "style", "tensors", "training"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
