@@ -40,11 +40,7 @@ from cnncourse.noising import (
     sample,
     without_noise,
 )
-from cnncourse.restyling import (
-    feature_network,
-    picture_maps,
-    transfer_style,
-)
+from .restyling import transfer_style
 from .scorers import check_pictures
 from cnncourse.style import (
     content_loss,
@@ -156,7 +152,7 @@ def _rounds(rivals, rows):
         real = rows[rng.integers(len(rows), size=rivals.batch_size)]
         yield real, rng.normal(size=(len(real), rivals.latent)).astype(np.float32)
 
-# %% ../nbs/11_generation.ipynb #18576ed5
+# %% ../nbs/11_generation.ipynb #a221bed0
 def _torch_game(generator, judge, rounds, lr):
     "The game in PyTorch: both move once a round."
     import torch
