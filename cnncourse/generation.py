@@ -127,7 +127,7 @@ def judge_loss(
 def fooling_loss(
     drawn,  # logits that a judge gives to drawn pictures
 ):  # a number, of the same kind
-    "How little a judge believes what was drawn (Goodfellow and others 2014, section 3)."
+    "How little a judge believes what was drawn (Goodfellow and others 2014)."
     ops, drawn = alike(drawn)
     return ops.mean(_softplus(ops, -drawn))
 
@@ -152,7 +152,7 @@ def _rounds(rivals, rows):
         real = rows[rng.integers(len(rows), size=rivals.batch_size)]
         yield real, rng.normal(size=(len(real), rivals.latent)).astype(np.float32)
 
-# %% ../nbs/11_generation.ipynb #b36c91a6
+# %% ../nbs/11_generation.ipynb #5741ef1f
 def _torch_game(generator, judge, rounds, lr):
     "The game in PyTorch: both move once a round."
     import torch
