@@ -152,7 +152,7 @@ def _rounds(rivals, rows):
         real = rows[rng.integers(len(rows), size=rivals.batch_size)]
         yield real, rng.normal(size=(len(real), rivals.latent)).astype(np.float32)
 
-# %% ../nbs/11_generation.ipynb #5741ef1f
+# %% ../nbs/11_generation.ipynb #ec3be18a
 def _torch_game(generator, judge, rounds, lr):
     "The game in PyTorch: both move once a round."
     import torch
