@@ -9,13 +9,26 @@ __all__ = ['WAVES', 'told_apart', 'denoiser_network', 'Denoiser']
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
 from .labels import class_labels
-from .networks import Activation, Add, Concat, Dense, Network, Select, to_keras, to_torch
-from .noising import Sampled, Schedule, noise_schedule, noised, sample
+from cnncourse.networks import (
+    Activation,
+    Add,
+    Concat,
+    Dense,
+    Network,
+    Select,
+    get_weights,
+    set_weights,
+    to_keras,
+    to_torch,
+)
+from .noising import Sampled, Schedule, noise_schedule, noised, own_schedule, sample
 from .scorers import check_pictures
+from .trained_nets import NetFile, probe, read_net, write_net
 from .training import fit, fit_keras, one_cycle, predict
 
 # %% ../nbs/api/denoisers.ipynb #1546c995
@@ -82,6 +95,22 @@ class _Noisy:
             v = np.sqrt(kept) * noise - np.sqrt(1 - kept) * start
             yield np.concatenate([pixels.astype(np.float32), told], 1), v.reshape(len(places), -1).astype(np.float32)
 
+# %% ../nbs/api/denoisers.ipynb #f4163eb1
+def _network_of(denoiser):
+    "The description that belongs to a denoiser's sizes."
+    return denoiser_network(denoiser.shape_, denoiser.n_classes_, width=denoiser.width, depth=denoiser.depth)
+
+
+def _of_sizes(held, framework):
+    "An untrained denoiser of the sizes that a file says."
+    if framework not in ("torch", "keras"):
+        raise ValueError(f"framework should be torch or keras; got {framework!r}")
+    schedule = own_schedule(held["kept"][1:])
+    found = Denoiser(schedule, held["width"], held["depth"], framework=framework)
+    found.schedule_, found.shape_, found.n_classes_ = schedule, tuple(held["shape"]), held["n_classes"]
+    found.model_ = {"torch": to_torch, "keras": to_keras}[framework](_network_of(found))
+    return found
+
 # %% ../nbs/api/denoisers.ipynb #669a0451
 @dataclass(eq=False)
 class _Learning:
@@ -107,7 +136,7 @@ class _Learning:
         labels = np.zeros(len(x), np.int64) if plain else class_labels(labels, shape=(len(x),), name="labels")
         self.schedule_ = self.schedule or noise_schedule(100)
         self.shape_, self.n_classes_ = x.shape[1:], 0 if plain else int(labels.max()) + 1
-        net = denoiser_network(self.shape_, self.n_classes_, width=self.width, depth=self.depth)
+        net = _network_of(self)
         build, train = {"torch": (to_torch, fit), "keras": (to_keras, fit_keras)}[self.framework]
         self.model_ = build(net, seed=self.seed)
         noisy = _Noisy(2 * x - 1, labels, self.n_classes_, self.schedule_, self.batch_size, self.seed)
@@ -150,3 +179,36 @@ class Denoiser(_Learning):
             lambda x, t: self.noise(x, t, classes, guidance), self.schedule_, (n, *self.shape_), clip=1.0, **options
         )
         return Sampled(np.clip(found.pictures / 2 + 0.5, 0, 1), found.times, found.path / 2 + 0.5)
+
+    def save(self, path: str | Path) -> Path:
+        "Everything in one file: safetensors, no pickle."
+        return _save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, framework: str = "torch") -> "Denoiser":
+        "What `save` wrote, in PyTorch or in Keras."
+        return _load(path, framework)
+
+# %% ../nbs/api/denoisers.ipynb #73023bf1
+def _save(denoiser, path):
+    "The description, its weights, and what it was trained for."
+    denoiser._check_fitted()
+    net, held = _network_of(denoiser), {"width": denoiser.width, "depth": denoiser.depth}
+    held |= {"shape": denoiser.shape_, "n_classes": denoiser.n_classes_, "kept": denoiser.schedule_.kept.tolist()}
+    answers = predict(denoiser.model_, probe(net) / np.float32(255))
+    return write_net(path, "denoiser", NetFile(net, get_weights(denoiser.model_), held, answers))
+
+
+def _load(path, framework):
+    "A denoiser from a file; `ValueError` if its sizes do not belong together."
+    found = []
+
+    def answer(file):
+        found.append(denoiser := _of_sizes(file.held, framework))
+        if _network_of(denoiser) != file.net:
+            raise ValueError("its network is of other sizes than it says")
+        set_weights(denoiser.model_, file.weights)
+        return predict(denoiser.model_, probe(file.net) / np.float32(255))
+
+    read_net(path, "denoiser", answer)
+    return found[0]

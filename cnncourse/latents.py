@@ -9,6 +9,7 @@ __all__ = ['vae_network', 'decoder_network', 'vae_loss', 'VAE']
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from scipy.special import expit
@@ -29,6 +30,7 @@ from cnncourse.networks import (
 )
 from .scorers import check_pictures
 from .tensors import alike
+from .trained_nets import NetFile, probe, read_net, write_net
 from .training import fit, fit_keras, one_cycle, predict
 
 # %% ../nbs/api/latents.ipynb #a5afbeb5
@@ -183,3 +185,47 @@ class VAE(_Encoding):
         "The pictures (steps, c, h, w) on the straight way between two pictures (c, h, w)."
         points, _ = self.encode(np.stack([first, last]))
         return self.decode(points[0] + np.linspace(0, 1, steps)[:, None] * (points[1] - points[0]))
+
+    def save(self, path: str | Path) -> Path:
+        "Everything in one file: safetensors, no pickle."
+        return _save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, framework: str = "torch") -> "VAE":
+        "What `save` wrote, in PyTorch or in Keras."
+        return _load(path, framework)
+
+# %% ../nbs/api/latents.ipynb #73cc81e8
+def _save(vae, path):
+    "The description, its weights, and what it was trained for."
+    vae._check_fitted()
+    net, held = vae_network(vae.shape_, vae.latent, width=vae.width), {"shape": vae.shape_}
+    held |= {"latent": vae.latent, "width": vae.width, "beta": vae.beta}
+    answers = predict(vae.model_, probe(net) / np.float32(255))
+    return write_net(path, "VAE", NetFile(net, get_weights(vae.model_), held, answers))
+
+
+def _of_file(file, framework):
+    "A VAE with the weights of a file; `ValueError` if its sizes do not belong together."
+    if framework not in ("torch", "keras"):
+        raise ValueError(f"framework should be torch or keras; got {framework!r}")
+    found = VAE(**{name: file.held[name] for name in ("latent", "width", "beta")}, framework=framework)
+    found.shape_ = tuple(file.held["shape"])
+    if vae_network(found.shape_, found.latent, width=found.width) != file.net:
+        raise ValueError("its network is of other sizes than it says")
+    found.model_ = {"torch": to_torch, "keras": to_keras}[framework](file.net)
+    set_weights(found.model_, file.weights)
+    found._take_decoder()
+    return found
+
+
+def _load(path, framework):
+    "A VAE from a file."
+    found = []
+
+    def answer(file):
+        found.append(_of_file(file, framework))
+        return predict(found[0].model_, probe(file.net) / np.float32(255))
+
+    read_net(path, "VAE", answer)
+    return found[0]

@@ -8,6 +8,7 @@ from cnncourse.latents import VAE, decoder_network, vae_loss, vae_network
 from cnncourse.likeness import kl
 from cnncourse.networks import get_weights, n_params
 from cnncourse.noising import noise_schedule, own_schedule
+from cnncourse.trained_nets import read_net, write_net
 
 PLAIN = np.repeat([0.0, 1.0], 32).reshape(64, 1, 1, 1) * np.ones((64, 1, 2, 2), np.float32)  # dark ones, bright ones
 KIND = np.repeat([0, 1], 32)
@@ -139,3 +140,42 @@ def test_pictures_of_another_size_and_points_of_another_space_are_refused(learnt
         vae.decode([[0.0] * 8])
     with pytest.raises(ValueError, match=r"x must have shape \(n, 1, 2, 2\); got \(3, 1, 4, 4\)"):
         vae.encode(np.zeros((3, 1, 4, 4)))
+
+
+def test_what_is_saved_is_read_in_either_framework(tmp_path, learnt):
+    again = Denoiser.load(learnt.save(tmp_path / "plain.cnn"), "keras")
+    wanted = learnt.draw([0, 1], steps=4, eta=0.0).pictures
+    np.testing.assert_allclose(again.draw([0, 1], steps=4, eta=0.0).pictures, wanted, atol=1e-3)
+    np.testing.assert_array_equal(again.schedule_.kept, learnt.schedule_.kept)
+    vae = VAE(latent=2, width=4, epochs=1, framework="keras").fit(PLAIN)
+    again = VAE.load(vae.save(tmp_path / "vae.cnn"))
+    np.testing.assert_allclose(again.draw(3), vae.draw(3), atol=1e-5)
+    vae.save(tmp_path / "vae.cnn")  # a file of its own kind is replaced
+
+
+def test_files_whose_parts_do_not_fit_are_refused(tmp_path, learnt):
+    vae, file = VAE(latent=2, width=4, epochs=1).fit(PLAIN), tmp_path / "one.cnn"
+    for model, kind, held in (
+        (learnt, "denoiser", {"shape": [1, 2, 2], "n_classes": 3, "width": 32, "depth": 2, "kept": [1.0, 0.5]}),
+        (learnt, "denoiser", {"shape": [1, 2, 2], "n_classes": 2, "width": 32, "depth": 2, "kept": [1.0, 0.5, 0.6]}),
+        (learnt, "denoiser", {"shape": [1, 2, 2]}),
+        (vae, "VAE", {"shape": [1, 2, 2], "latent": 3, "width": 4, "beta": 1.0}),
+        (vae, "VAE", {"shape": [1, 4, 1], "latent": 2, "width": 5, "beta": 1.0}),
+        (vae, "VAE", {"latent": 2}),
+    ):
+        file.unlink(missing_ok=True)
+        good = read_net(model.save(tmp_path / "good.cnn"), kind, lambda found: found.answers)
+        write_net(file, kind, good._replace(held=held))
+        with pytest.raises(ValueError, match="is damaged: its parts do not belong together") as told:
+            type(model).load(file)
+        assert "\n" not in str(told.value)
+        (tmp_path / "good.cnn").unlink()
+    file.unlink()
+    learnt.save(file)
+    with pytest.raises(ValueError, match="holds no VAE of format 1, but 'denoiser'"):
+        VAE.load(file)
+    with pytest.raises(ValueError, match="is there already and holds no VAE"):
+        vae.save(file)
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ValueError):
+        Denoiser.load(file)

@@ -7,7 +7,8 @@ from cnncourse import datasets
 from cnncourse.layers import initial_weights
 from cnncourse.networks import Activation, Conv, Dense, Flatten, MaxPool, Network
 from cnncourse.pretraining import backbone
-from cnncourse.restyling import feature_network, picture_maps, transfer_style
+from cnncourse.published_weights import prepare_images, published_network
+from cnncourse.restyling import feature_network, from_pixels, picture_maps, transfer_style
 from cnncourse.style import gram, style_loss
 
 CONTENT, STYLE = (datasets.photograph(name, size=32) for name in ("coffee", "retina"))
@@ -82,3 +83,19 @@ def test_wrong_input_is_told_in_one_sentence(call, said):
     with pytest.raises(ValueError) as told:
         call()
     assert said in str(told.value) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("whose", ["torch", "keras"])
+def test_a_published_network_paints_in_its_own_scale(whose):
+    net = published_network("vgg16", whose, width=1 / 16, input_size=32, num_classes=2)
+    weights = initial_weights(net, 1)
+    own_scale, more = from_pixels(net, weights)
+    layers = [f"features.{n}" for n in (1, 6, 11, 18, 25)]
+    seen = picture_maps(feature_network(net, (3, 32, 32), layers), weights, prepare_images(CONTENT[None], net))
+    found = picture_maps(feature_network(own_scale, (3, 32, 32), layers), more, CONTENT[None] / 255)
+    for name in layers:
+        np.testing.assert_allclose(found[name], seen[name], atol=1e-3 * seen[name].max())
+    options = {"network": (net, weights), "content_layer": "features.20", "style_layers": layers, "steps": 2}
+    painted = transfer_style(CONTENT, STYLE, **options)
+    assert np.isfinite(painted.losses).all() and 0 <= painted.picture.min() <= painted.picture.max() <= 1
+    assert painted.losses[0, 0] == pytest.approx(0, abs=1e-9)

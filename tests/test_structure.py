@@ -153,10 +153,14 @@ MAY_IMPORT = {
     "vocabulary": ("files",),
     "readers": ("embeddings", "gaps", "recurrent", "vocabulary", "weights"),
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
-    "restyling": ("networks", "pretraining", "scorers", "style"),
+    "restyling": ("networks", "pretraining", "published_weights", "scorers", "style"),
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
-    "denoisers": ("labels", "networks", "noising", "scorers", "training"),
-    "latents": ("likeness", "networks", "scorers", "tensors", "training"),
+    "denoisers": ("labels", "networks", "noising", "scorers", "trained_nets", "training"),
+    "latents": ("likeness", "networks", "scorers", "tensors", "trained_nets", "training"),
+    "generation": (
+        *("denoisers", "labels", "latents", "likeness", "networks", "noising", "restyling"),
+        *("scorers", "style", "tensors", "training"),
+    ),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
