@@ -340,12 +340,18 @@ q = sheet.question(
     ),
     why="Each part pulls: m² draws the means to 0, v - 1 - log v is 0 at v = 1 and grows to both sides. Networks give the logarithm because it may be any number, while a variance may not.",
     probe=_curve,
+    cases={
+        "all variances above 1": lambda mean, log_variance: (log_variance > 0.05).all(),
+        "a variance below 1": lambda mean, log_variance: log_variance.min() < -0.1,
+        "a mean below 0": lambda mean, log_variance: mean.min() < -0.3,
+    },
 )
 
 
 @q.wrong("You took `log_variance` for the variance. Its exponential is the variance.")
 def _(mean, log_variance):
-    return np.sum(log_variance + mean**2 - 1 - np.log(log_variance)) / 2
+    with np.errstate(invalid="ignore"):
+        return np.sum(log_variance + mean**2 - 1 - np.log(log_variance)) / 2
 
 
 @q.wrong(
