@@ -69,10 +69,11 @@ q = sheet.question(
     probe=_two_texts,
     cases={
         "stored alike": lambda a, b: a == b,
+        "letters of which no form is another": lambda a, b: a == b and a.isascii(),
         "a in signs, b in letters": lambda a, b: a != b and _is_same(a, b) and len(a) < len(b),
         "a in letters, b in signs": lambda a, b: a != b and _is_same(a, b) and len(a) > len(b),
-        "another word": lambda a, b: not _is_same(a, b, "NFKC", lambda text: _without_accents(text).casefold()),
-        "other capitals": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=str.casefold),
+        "another word": lambda a, b: not _is_same(a, b, "NFKC", lambda text: _without_accents(text).casefold().strip()),
+        "other capitals": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=str.lower),
         "without accents": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=_without_accents),
         "a space more": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=str.strip),
         "one sign for two": lambda a, b: not _is_same(a, b) and _is_same(a, b, "NFKC"),
@@ -116,7 +117,7 @@ def _(a, b):
 
 @q.wrong("Capitals were not to be forgiven: `Sky` and `sky` are different texts.")
 def _(a, b):
-    return _is_same(a, b, change=str.casefold)
+    return _is_same(a, b, change=str.lower)
 
 
 @q.wrong("You dropped the accents: `café` and `cafe` are different texts.")
@@ -1105,9 +1106,7 @@ q = sheet.question(
     probe=_words_in_order,
     use=_pairs_of,
     cases={
-        "the same word twice as neighbours": lambda ids, window: any(
-            a == b for a, b in zip(ids, ids[1:], strict=False)
-        ),
+        "the same word twice as neighbours": lambda ids, window: any(ids[i] == ids[i + 1] for i in range(len(ids) - 1)),
         "a pair that occurs twice": lambda ids, window: len(set(found := neighbour_pairs(ids, window))) < len(found),
         "a window wider than the text": lambda ids, window: window >= len(ids),
         "a wide window": lambda ids, window: 1 < window < len(ids) - 1,
@@ -1371,7 +1370,7 @@ def _(first, second, orders):
 # %% ../../nbs/exercises/12_sequences.ipynb #7de47392
 search_tree = {"number": 1, "greedy": ..., "beam": ..., "all": ...}
 ### BEGIN SOLUTION
-search_tree = {"number": 1, "greedy": "?", "beam": "?", "all": "?"}
+search_tree = {"number": 1, "greedy": "B2", "beam": "C1", "all": "A3"}
 ### END SOLUTION
 
 # %% ../../nbs/exercises/12_sequences.ipynb #6a6197c1
@@ -1379,13 +1378,20 @@ search_tree = {"number": 1, "greedy": "?", "beam": "?", "all": "?"}
 def _tree(number):  # the probability of each first word, (3,), and of each second word after it, (3, 3), in percent
     rng = np.random.default_rng([exercises.whole_number(number, "the number of the figure", 0), 12])
     while True:
-        first = rng.permutation([int(n) for n in rng.multinomial(100, [0.42, 0.33, 0.25])])
-        second = np.array([rng.multinomial(100, rng.dirichlet([1.2] * 3)) for _ in range(3)])
-        order = np.argsort(-first)
-        best = first[order] * second[order].max(axis=1)  # of each first word, the most probable first word's first
-        clear = np.diff(np.sort(second, axis=1)).min() >= 5 and second.min() >= 5 and np.diff(np.sort(first)).min() >= 4
-        if clear and 1.15 * best[0] < best[1] and 1.15 * best[1] < best[2]:
-            return first, second
+        shares = rng.integers([38, 29, 22], [46, 36, 30])
+        most = rng.integers([37, 54, 80], [42, 64, 88])  # of the second words, after each first word
+        middle = [int(rng.integers((100 - m) // 2 + 2, min(m - 3, 97 - m))) for m in most]
+        best = shares * most
+        if (
+            shares.sum() == 100
+            and 1.12 * best[0] < best[1]
+            and 1.12 * best[1] < best[2]
+            and np.diff(shares).max() <= -4
+        ):
+            break
+    seconds = np.array([rng.permutation([m, n, 100 - m - n]) for m, n in zip(most, middle, strict=True)])
+    order = rng.permutation(3)
+    return shares[order], seconds[order]
 
 
 def _by_rank(number, first, second=0):  # the sentence whose words have these ranks in probability, 0 for the largest
@@ -1535,6 +1541,12 @@ def _bleu_like(said, reference, clip=True, of="said", unique=False, penalty=None
     return words, pairs, brevity, brevity * (mean(words, pairs) if mean else (words * pairs) ** 0.5)
 
 
+def _repeats_a_pair(said):
+    from itertools import pairwise
+
+    return len(set(pairwise(said))) < len(said) - 1
+
+
 def _clips(said, reference):
     return any(said.count(word) > reference.count(word) > 0 for word in said)
 
@@ -1560,7 +1572,7 @@ q = sheet.question(
         "no pair is a hit": lambda said, reference: (
             two_word_bleu(said, reference)[1] == 0 < two_word_bleu(said, reference)[0]
         ),
-        "a pair said twice": lambda said, reference: len(set(zip(said, said[1:], strict=False))) < len(said) - 1,
+        "a pair said twice": lambda said, reference: _repeats_a_pair(said),
     },
 )
 
