@@ -206,6 +206,11 @@ def _(height, width, first, second):
     return ((height - 1) * width + height * (width - 1)) * (first - second) / (height * width)
 
 
+@q.wrong("Yours is below 0 where the first value is larger: differences count without their sign.")
+def _(height, width, first, second):
+    return ((height - 1) * width + height * (width - 1)) * (second - first) / (height * width)
+
+
 @q.right
 def _(height, width, first, second):  # the picture after all
     board = np.where(np.indices((height, width)).sum(axis=0) % 2, first, second)
@@ -359,6 +364,16 @@ def _(mean, log_variance):
 )
 def _(mean, log_variance):
     return np.sum(np.exp(2 * log_variance) + mean**2 - 1 - 2 * log_variance) / 2
+
+
+@q.wrong("The exponential of `log_variance` is the variance already. You squared it once more.")
+def _(mean, log_variance):
+    return np.sum(np.exp(log_variance) ** 2 + mean**2 - 1 - log_variance) / 2
+
+
+@q.wrong("You put the standard deviation where the variance belongs: no root of the exponential.")
+def _(mean, log_variance):
+    return np.sum(np.exp(log_variance / 2) + mean**2 - 1 - log_variance) / 2
 
 
 @q.wrong("The half in front of the sum is missing.")
@@ -517,6 +532,31 @@ def _(start, t, noise, betas):
 @q.wrong("You took the last step alone, and of the wrong place: steps count from 1, places from 0.")
 def _(start, t, noise, betas):
     return _jumped(start, noise, 1 - betas[min(t, len(betas) - 1)])
+
+
+@q.wrong("`cumprod` has a place for each step, the first at 0: after t steps it is that at t - 1.")
+def _(start, t, noise, betas):
+    return _jumped(start, noise, np.cumprod(1 - betas)[t - 2])
+
+
+@q.wrong("You took the same share t times. Each step has a beta of its own.")
+def _(start, t, noise, betas):
+    return _jumped(start, noise, (1 - betas[t - 1]) ** t)
+
+
+@q.wrong(
+    "exp(-sum) comes close while the betas are small. The shares that are kept multiply: (1 - first) (1 - second) …"
+)
+def _(start, t, noise, betas):
+    return _jumped(start, noise, np.exp(-np.sum(betas[:t])))
+
+
+@q.wrong(
+    "The picture's weight is right. That of the noise is the root of 1 - kept, and not one minus the root: it is the variances that add up to 1."
+)
+def _(start, t, noise, betas):
+    root = np.sqrt(np.prod(1 - betas[:t]))
+    return root * start + (1 - root) * noise
 
 
 @q.wrong("You multiplied the shares of noise. What multiplies from step to step is what is **kept**, one minus them.")
@@ -730,7 +770,7 @@ def _(drawn, real):
 
 @q.wrong("You squared the sum of both differences. Each is squared by itself, then they are added.")
 def _(drawn, real):
-    return (abs(drawn.mean() - real.mean()) + abs(drawn.std(ddof=1) - real.std(ddof=1))) ** 2
+    return (drawn.mean() - real.mean() + drawn.std(ddof=1) - real.std(ddof=1)) ** 2
 
 
 @q.right
@@ -788,6 +828,7 @@ def _drawn_pictures(rng):  # two of the training pictures are alike: they are 12
     train[other] = _moved(train[one], 12, rng)
     drawn = [
         train[far],  # a copy
+        train[further],
         _moved(train[further], int(rng.integers(2, 9)), rng),  # another, with a little noise
         _moved(train[far], int(rng.integers(16, 24)), rng),  # like one, but no copy
         _moved(train[one], 3, rng),  # a copy of one that has a near neighbour
@@ -856,6 +897,14 @@ def _(drawn, train):
 def _(drawn, train):
     apart = _table(drawn, train)
     return apart.argmin(axis=1), apart.min(axis=1) < _among(train).min(axis=1)[apart.argmin(axis=1)]
+
+
+@q.wrong(
+    "Your yardstick is how far the **drawn** pictures are from each other. The two closest training pictures were asked."
+)
+def _(drawn, train):
+    apart = _table(drawn, train)
+    return apart.argmin(axis=1), apart.min(axis=1) < _among(drawn).min()
 
 
 @q.wrong("Your first array holds the distances to the nearest. Their places in `train` were asked: `argmin`.")
@@ -967,6 +1016,18 @@ def _(real, drawn):
 @q.wrong("p is right. The loss is log 2 only where there are as many real as drawn pictures.")
 def _(real, drawn):
     return real / (real + drawn), np.log(2)
+
+
+@q.wrong("The weights are exchanged: a share p of the pictures is real, and each of these costs -log p.")
+def _(real, drawn):
+    p = real / (real + drawn)
+    return p, -(1 - p) * np.log(p) - p * np.log(1 - p)
+
+
+@q.wrong("The minus before the second logarithm is missing.")
+def _(real, drawn):
+    p = real / (real + drawn)
+    return p, -p * np.log(p) + (1 - p) * np.log(1 - p)
 
 
 @q.wrong("You counted the real pictures only. A drawn one costs -log(1 - p).")
@@ -1129,6 +1190,18 @@ def _(x, noise, now, before):
     return np.clip(_back(x, noise, now, before, cut=False), -1, 1)
 
 
+@q.wrong("You cut `x`. It is the **start** whose values lie between -1 and 1.")
+def _(x, noise, now, before):
+    return _back(np.clip(x, -1, 1), noise, now, before, cut=False)
+
+
+@q.wrong("In the last mix the noise has the root of 1 - `before` before it, and not one minus the root.")
+def _(x, noise, now, before):
+    start = np.clip((x - np.sqrt(1 - now) * noise) / np.sqrt(now), -1, 1)
+    noise = (x - np.sqrt(now) * start) / np.sqrt(1 - now)
+    return np.sqrt(before) * start + (1 - np.sqrt(before)) * noise
+
+
 @q.wrong(
     "You divided the whole of `x` first and then took the noise away: the noise in `x` is divided by the root too."
 )
@@ -1234,9 +1307,20 @@ def _(maps, style):
     return _pull(maps, style, len(maps))
 
 
+@q.wrong("Both numbers below are missing: c² from the loss, and the number of places from the Gram matrix.")
+def _(maps, style):
+    return _pull(maps, style, maps[0].size * len(maps) ** 2)
+
+
 @q.wrong("Your Gram matrix is a sum. That of the style is a mean over the places, so both cannot be compared.")
 def _(maps, style):
-    return _pull(maps, style, divided=False)
+    return _pull(maps, style, maps[0].size, divided=False)
+
+
+@q.wrong("(G - S) F is right, but you reshaped its transpose: `reshape` does not move axes. Channels come first.")
+def _(maps, style):
+    flat = maps.reshape(len(maps), -1)
+    return (_pull(maps, style).reshape(flat.shape).T).reshape(maps.shape)
 
 
 @q.wrong("The wanted style is not in it. The gradient is 0 where both Gram matrices are alike.")
