@@ -35,12 +35,27 @@ def _without_accents(text):
     return "".join(sign for sign in unicodedata.normalize("NFD", text) if unicodedata.category(sign)[0] != "M")
 
 
+def _without_spaces(text):
+    return text.replace(" ", "")
+
+
 def _two_texts(rng):
     import unicodedata
 
     word = str(rng.choice(_WORDS))
     other = str(rng.choice(_WORDS))
-    changed = [word, word, word, word, other, _OTHER.get(word, other), word.upper(), _without_accents(word), f"{word} "]
+    changed = [
+        word,
+        word,
+        word,
+        word,
+        other,
+        _OTHER.get(word, other),
+        word.upper(),
+        _without_accents(word),
+        f"{word} ",
+        f"{word}빛",
+    ]
     changed += [f"{word} ㎏", f"{word} ﬁn"]
     b = changed[rng.integers(len(changed))]
     a = f"{word} kg" if b.endswith("㎏") else f"{word} fin" if b.endswith("ﬁn") else word
@@ -75,7 +90,11 @@ q = sheet.question(
         "another word": lambda a, b: not _is_same(a, b, "NFKC", lambda text: _without_accents(text).casefold().strip()),
         "other capitals": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=str.lower),
         "without accents": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=_without_accents),
-        "a space more": lambda a, b: not _is_same(a, b) and _is_same(a, b, change=str.strip),
+        "a space behind a": lambda a, b: not _is_same(a, b) and _is_same(a, f"{b} "),
+        "a space behind b": lambda a, b: not _is_same(a, b) and _is_same(f"{a} ", b),
+        "a space inside": lambda a, b: not _is_same(a, b, change=str.strip) and _is_same(a, b, change=_without_spaces),
+        "a is longer": lambda a, b: _is_same(a, f"{b}빛"),
+        "b is longer": lambda a, b: _is_same(f"{a}빛", b),
         "one sign for two": lambda a, b: not _is_same(a, b) and _is_same(a, b, "NFKC"),
         "the same letters in another order": lambda a, b: not _is_same(a, b) and _is_same(a, b, "NFD", sorted),
     },
@@ -130,7 +149,29 @@ def _(a, b):
     return _is_same(a, b, change=str.strip)
 
 
-@q.wrong("The same letters in another order make another word: compare the texts, and not the sorted letters.")
+@q.wrong("You took all spaces out. Texts with and without a space are different.")
+def _(a, b):
+    return _is_same(a, b, change=_without_spaces)
+
+
+@q.wrong("You look whether the first text stands **inside** the second. The same text was asked: `==`.")
+def _(a, b):
+    import unicodedata
+
+    return unicodedata.normalize("NFC", a) in unicodedata.normalize("NFC", b)
+
+
+@q.wrong("`zip` stops at the end of the shorter text, so a text that goes on after it counts as the same.")
+def _(a, b):
+    import unicodedata
+
+    signs = zip(unicodedata.normalize("NFC", a), unicodedata.normalize("NFC", b), strict=False)
+    return all(first == second for first, second in signs)
+
+
+@q.wrong(
+    "The same letters in another order make another word: compare the texts, and not only which letters they have."
+)
 def _(a, b):
     return _is_same(a, b, "NFD", sorted)
 
@@ -246,6 +287,14 @@ def _(n, place, widths):
 )
 def _(n, place, widths):
     reach = sum((width + 1) // 2 for width in widths)
+    return min(place + reach, n - 1) - max(place - reach, 0) + 1
+
+
+@q.wrong(
+    "You halved the sum of the widths. Take 1 away from each width first: half of `width - 1` is what a layer adds to a side."
+)
+def _(n, place, widths):
+    reach = sum(widths) // 2
     return min(place + reach, n - 1) - max(place - reach, 0) + 1
 
 
@@ -402,6 +451,18 @@ q = sheet.question(
 @q.wrong("The new `h` is the output gate times the **tanh** of the new memory.")
 def _(*inputs):
     return _lstm_like(*inputs, out=lambda c: c)
+
+
+@q.wrong("The tanh stands around the memory alone, and not around its product with the output gate.")
+def _(x, h, c, w_x, w_h, b):
+    memory = lstm_step(x, h, c, w_x, w_h, b)[1]
+    return np.tanh(_sigmoid(np.split(w_x @ x + w_h @ h + b, 4)[3]) * memory), memory
+
+
+@q.wrong("The tanh of the memory is only for the new `h`. The `c` that goes on is the memory itself.")
+def _(*inputs):
+    new, memory = lstm_step(*inputs)
+    return new, np.tanh(memory)
 
 
 @q.wrong("You made `h` from the old memory. First comes the new `c`, then `h` from it.")
@@ -686,14 +747,51 @@ q = sheet.question(
 )
 
 
+def _by_both(x, h, w, first=lambda slope, w: slope * w, own=lambda slope, state, w: slope * state, through=None):
+    by_first, by_w, (before, slopes, _) = 1.0, 0.0, _states(x, h, w)
+    for state, slope in zip(before, slopes, strict=True):
+        by_first, by_w = first(slope, w) * by_first, own(slope, state, w) + (through or first)(slope, w) * by_w
+    return by_first, by_w
+
+
 @q.wrong("The slopes of the tanh are missing: each step multiplies by 1 - h², with the state after it.")
 def _(x, h, w):
+    return _by_both(x, h, w, lambda slope, w: w, lambda slope, state, w: state)
+
+
+@q.wrong(
+    "In the first derivative the slopes of the tanh are missing: each step multiplies by 1 - h², with the state after it."
+)
+def _(x, h, w):
     return w ** len(x), through_time(x, h, w)[1]
+
+
+@q.wrong("From step to step `w` is missing: the way back multiplies by the slope **and** by `w`.")
+def _(x, h, w):
+    return _by_both(x, h, w, lambda slope, w: slope)
 
 
 @q.wrong("In the first derivative `w` is missing: a step multiplies by the slope **and** by `w`.")
 def _(x, h, w):
     return _states(x, h, w)[1].prod(), through_time(x, h, w)[1]
+
+
+@q.wrong("In the derivative for `w` each part needs the slope of its own step too: slope times the state before it.")
+def _(x, h, w):
+    return _by_both(x, h, w, own=lambda slope, state, w: state)
+
+
+@q.wrong(
+    "In the derivative for `w` the part of a step is its slope times the state before it. You multiplied it by `w` once more."
+)
+def _(x, h, w):
+    return _by_both(x, h, w, own=lambda slope, state, w: slope * w * state)
+
+
+@q.wrong("Both derivatives hold the last step only. The first state and the earlier uses of `w` are further away.")
+def _(x, h, w):
+    before, slopes, _ = _states(x, h, w)
+    return w * slopes[-1], slopes[-1] * before[-1]
 
 
 @q.wrong(
@@ -857,6 +955,12 @@ def _(sentences):
 def _(sentences):
     both = _share([((before, after), word) for before, word, after in sentences], weighted=False)
     return _share([(before, word) for before, word, _ in sentences], weighted=False), both
+
+
+@q.wrong("You divided by the number of heaps, and not by the number of sentences.")
+def _(sentences):
+    heaps = len({before for before, _, _ in sentences}), len({(before, after) for before, _, after in sentences})
+    return tuple(share * len(sentences) / n for share, n in zip(best_shares(sentences), heaps, strict=True))
 
 
 @q.wrong("You looked at each different sentence once. One that is in the list three times has three gaps.")
@@ -1150,6 +1254,29 @@ def _(ids, window):
     return [(a, b) for a, b in neighbour_pairs(ids, window) if a != b]
 
 
+@q.wrong(
+    "`ids.index(word)` finds the first place of a word, also when you stand at its second. Go over places, as with `enumerate`."
+)
+def _(ids, window):
+    places = [ids.index(word) for word in ids]
+    return [(ids[i], ids[j]) for i in places for j in range(len(ids)) if 0 < abs(i - j) <= window]
+
+
+@q.wrong("Your pairs hold places. Pairs of the words that stand there were asked: `ids[i]`.")
+def _(ids, window):
+    return [(i, j) for i in range(len(ids)) for j in range(len(ids)) if 0 < abs(i - j) <= window]
+
+
+@q.wrong("Words near the two ends are centres too, with the neighbours that they have.")
+def _(ids, window):
+    return _by_places(ids, lambda i, j: 0 < abs(i - j) <= window and window <= i < len(ids) - window)
+
+
+@q.wrong("Only words exactly `window` places away are in it. Nearer ones are neighbours too.")
+def _(ids, window):
+    return _by_places(ids, lambda i, j: abs(i - j) == window)
+
+
 @q.wrong("Each pair is in it only once. It counts as often as it occurs.")
 def _(ids, window):
     return list(set(neighbour_pairs(ids, window)))
@@ -1221,7 +1348,9 @@ def against_shuffled(first, second, orders):
 def _correlation_of(first, second, pairs=None, ranks=True):
     from scipy.stats import rankdata
 
-    a, b = (table[pairs or np.triu_indices(len(first), 1)] for table in (first, second))
+    a, b = (
+        table[np.triu_indices(len(first), 1) if pairs is None else tuple(pairs)].ravel() for table in (first, second)
+    )
     a, b = (rankdata(a), rankdata(b)) if ranks else (a, b)
     return float(np.corrcoef(a, b)[0, 1])
 
@@ -1277,7 +1406,7 @@ def _(first, second, orders):
     "The diagonal is in it: its zeros agree in both tables, whatever the things are. Take pairs of two different things."
 )
 def _(first, second, orders):
-    return _tested(first, second, orders, lambda a, b: _correlation_of(a, b, np.triu_indices(len(a))))
+    return _tested(first, second, orders, lambda a, b: _correlation_of(a, b, np.indices(a.shape)))
 
 
 @q.wrong(
@@ -1285,6 +1414,30 @@ def _(first, second, orders):
 )
 def _(first, second, orders):
     return _tested(first, second, orders, shuffle=lambda table, order: table[order])
+
+
+@q.wrong(
+    "You shuffled the columns only, so the table is no table of distances any more. Take the rows in the same order."
+)
+def _(first, second, orders):
+    return _tested(first, second, orders, shuffle=lambda table, order: table[:, order])
+
+
+@q.wrong(
+    "This p is that of a formula that takes all pairs for independent. One thing stands in n - 1 pairs: count the shuffles."
+)
+def _(first, second, orders):
+    from scipy.stats import spearmanr
+
+    pairs = np.triu_indices(len(first), 1)
+    found = spearmanr(first[pairs], second[pairs])
+    return found[0], found[1]
+
+
+@q.wrong("You added 1 to k, and not to the number of shuffles that agree.")
+def _(first, second, orders):
+    rho, p = against_shuffled(first, second, orders)
+    return rho, p - 1 / (1 + len(orders))
 
 
 @q.wrong("You shuffled both tables in the same way. Then the same distances meet again: shuffle the first one only.")
@@ -1565,7 +1718,9 @@ q = sheet.question(
     cases={
         "too many of a word": lambda said, reference: _clips(said, reference) and len(said) >= len(reference),
         "shorter": lambda said, reference: len(said) < len(reference) and two_word_bleu(said, reference)[3] > 0,
-        "longer": lambda said, reference: len(said) > len(reference) and two_word_bleu(said, reference)[3] > 0,
+        "longer": lambda said, reference: (
+            len(said) > len(reference) > len(set(said)) and two_word_bleu(said, reference)[3] > 0
+        ),
         "of one length": lambda said, reference: len(said) == len(reference),
         "no pair is a hit": lambda said, reference: (
             two_word_bleu(said, reference)[1] == 0 < two_word_bleu(said, reference)[0]
@@ -1585,6 +1740,18 @@ def _(said, reference):
 )
 def _(said, reference):
     return _bleu_like(said, reference, unique=True)
+
+
+@q.wrong(
+    "Below you count all runs, but above each different one only once. A word that stands twice in both is two hits."
+)
+def _(said, reference):
+    from itertools import pairwise
+
+    words = len(set(said) & set(reference)) / len(said)
+    pairs = len(set(pairwise(said)) & set(pairwise(reference))) / (len(said) - 1)
+    brevity = two_word_bleu(said, reference)[2]
+    return words, pairs, brevity, brevity * (words * pairs) ** 0.5
 
 
 @q.wrong("You divided by what stands in the reference: that is recall. The share is of what was **said**.")
