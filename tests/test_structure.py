@@ -134,6 +134,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
     "restyling": ("networks", "pretraining", "scorers", "style"),
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
+    "sequences": ("captions", "convolution", "decoding", "embeddings", "gaps", "readers", "recurrent", "vocabulary"),
     "denoisers": ("labels", "networks", "noising", "scorers", "training"),
     "latents": ("likeness", "networks", "scorers", "tensors", "training"),
     # the course itself
