@@ -18,7 +18,7 @@ from .convolution import conv1d
 from .decoding import beam_search, bleu, exact_match
 from .embeddings import Embedding, pmi_embedding, rank_correlation, skipgram
 from .gaps import Gap, fill_gap, gap_sentences
-from .readers import GapReader, new_reader, train_reader
+from .readers import new_reader, train_reader
 from cnncourse.recurrent import (
     CellWeights,
     bidirectional,
@@ -37,8 +37,13 @@ def slide_words(
     ids,  # numbers of words, (length,)
     kernel,  # a number for each word at each place, (words, width)
 ) -> np.ndarray:  # (length - width + 1,)
-    "Slide a kernel along words: at each place the sum of what it holds for the words it covers. Slow and clear."
+    "A kernel slid along words: at each place the sum of what it holds for them."
     ids, kernel = np.asarray(ids, np.int64), np.asarray(kernel, np.float64)
+    if ids.ndim != 1 or kernel.ndim != 2:
+        raise ValueError(
+            "expected a row of numbers and a kernel (words, width); got shapes "
+            f"{ids.shape} and {kernel.shape}"
+        )
     n, width = kernel.shape
     if len(ids) < width:
         raise ValueError(
@@ -58,10 +63,16 @@ def lesson_sentences(
     at_least: int = 5,  # words of a sentence
 ) -> list[str]:
     "The sentences of a notebook's prose, without code, formulas, links and headings."
-    cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
-    prose = [c["source"] for c in cells if c["cell_type"] == "markdown"]
+    try:
+        cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
+        prose = [c["source"] for c in cells if c["cell_type"] == "markdown"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is no notebook that can be read") from None
     text = "\n\n".join("".join(source) for source in prose)
-    text = re.sub(r"```.*?```|\$\$.*?\$\$|^#.*$", "", text, flags=re.S | re.M)
+    text = re.sub(r"(?s:```.*?```|\$\$.*?\$\$)|^#.*$", "", text, flags=re.M)
+    text = re.sub(
+        r"^\s*(?:[->*]|\d+\.)\s+", "\n\n", text, flags=re.M
+    )  # a point of a list
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"<[^>]*>|\[[TWC]\d[^\]]*\]|\([^)]*[가-힣][^)]*\)|[*_`$|]", "", text)
     found = re.split(r"(?<=[.!?:]) |\n\s*\n", re.sub(r"\n(?!\s*\n)", " ", text))
@@ -74,6 +85,8 @@ def word_gaps(
     near: int = 6,  # words that are kept on each side
 ) -> list[Gap]:
     "A gap for each time that one of some words stands in a sentence."
+    if isinstance(sentences, str) or isinstance(answers, str):
+        raise ValueError("sentences and answers should be lists of texts; got one text")
     found, answers = [], set(answers)
     for number, sentence in enumerate(sentences):
         words = tokenize(sentence, lower=True)
@@ -89,14 +102,16 @@ def laid_on_map(
     latitude,  # of their true places, degrees, (n,)
     longitude,  # degrees, (n,)
 ) -> np.ndarray:  # latitude and longitude of where each point comes to lie, (n, 2)
-    "Turn, mirror, scale and shift a drawing so that it fits a map best (least squares); one degree of longitude is as long as at the middle latitude."
+    "A drawing turned, mirrored, scaled and shifted so that it fits a map best."
     points = np.asarray(points, np.float64)
     places = np.column_stack([latitude, longitude]).astype(np.float64)
     if points.shape != places.shape or len(points) < 3:
         raise ValueError(
-            f"there should be a place for each of 3 points or more; got {points.shape} and "
+            f"there should be a place for each of 3 points or more; got {points.shape} "
+            "and "
             f"{places.shape}"
         )
+    # a degree of longitude is as long everywhere as it is half-way up the map
     square = np.array([1.0, np.cos(np.radians(places[:, 0].mean()))])
     target, middle = places * square, (places * square).mean(0)
     moved = points - points.mean(0)
