@@ -155,6 +155,7 @@ MAY_IMPORT = {
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
     "restyling": ("networks", "pretraining", "published_weights", "scorers", "style"),
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
+    "sequences": ("captions", "convolution", "decoding", "embeddings", "gaps", "readers", "recurrent", "vocabulary"),
     "denoisers": ("labels", "networks", "noising", "scorers", "trained_nets", "training"),
     "latents": ("likeness", "networks", "scorers", "tensors", "trained_nets", "training"),
     "generation": (
