@@ -136,6 +136,7 @@ MAY_IMPORT = {
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
     "denoisers": ("labels", "networks", "noising", "scorers", "training"),
     "latents": ("likeness", "networks", "scorers", "tensors", "training"),
+    "sequences_claims": ("claims", "datasets", "gaps", "readers", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
