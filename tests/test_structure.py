@@ -162,6 +162,7 @@ MAY_IMPORT = {
         *("denoisers", "labels", "latents", "likeness", "networks", "noising", "restyling"),
         *("scorers", "style", "tensors", "training"),
     ),
+    "sequences_claims": ("claims", "datasets", "gaps", "readers", "trials"),
     # the course itself
     "runs": ("files", "supervisor"),
     "stations": ("lessons",),
