@@ -1117,7 +1117,9 @@ q = sheet.question(
         "one lies too far beside": lambda overlaps, scores: (
             not np.array_equal(hits(overlaps, scores), _by_rule(overlaps, scores, np.argsort(-scores), always=True))
         ),
-        "fewer boxes than objects": lambda overlaps, scores: len(scores) < overlaps.shape[1],
+        "fewer boxes than objects": lambda overlaps, scores: (
+            overlaps.argmax(axis=1)[overlaps.max(axis=1) >= 0.5] >= len(scores)
+        ).any(),
         "more of them": lambda overlaps, scores: len(scores) > overlaps.shape[1],
     },
     still="Does anything that the loop does for one box change what it does for the next?",
