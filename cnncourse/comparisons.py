@@ -143,7 +143,7 @@ def _told_apart(expected: Any, came: Any) -> tuple[str, str]:  # two numbers wit
     told = [(f"{expected:.{digits}g}", f"{came:.{digits}g}") for digits in (6, 9, 13, 17)]
     return next((pair for pair in told if pair[0] != pair[1]), told[-1])
 
-
+# %% ../nbs/api/comparisons.ipynb #13ce185a
 def _how_far(distance: float, allowed: float, scale: float) -> str:  # where it was close: by how much it missed
     if not distance <= 1e4 * allowed:
         return ""
