@@ -24,7 +24,7 @@ from cnncourse.detection import (
     fit_finder,
     iou,
     right_place,
-    window_net,
+    window_classifier,
 )
 from cnncourse.detection_scores import Detections
 from cnncourse.detectors import Detector, shuffle_colours
@@ -70,7 +70,7 @@ def slid(train, test, seed):
     "What a classifier of windows finds, slid over pictures at several scales."
     x, y = crops(train, np.random.default_rng(seed))
     options = {"epochs": 4, "batch_size": 64, "lr": 0.004, "schedule": training.one_cycle(), "seed": seed}
-    net = window_net(3, 5, (16, 32, 64))
+    net = window_classifier(3, 5, (16, 32, 64))
     form = fit_finder(net, x, y, rounds=0, augment=shuffle_colours, **options)[0]
     return [find_at_scales(form, one, threshold=0.05, zoom=25 / 15, iou_threshold=0.3) for one in test.x]
 

@@ -126,7 +126,9 @@ def _allowed(expected: Any, near: Iterable, rtol: float, atol: float) -> np.ndar
     scale, sizes = _scale(expected), np.where(np.isfinite(expected), np.abs(expected), 0)
     with np.errstate(all="ignore"):
         others = (_numbers(value, expected.shape) for value in near)
-        moved = [np.nan_to_num(np.abs(other - expected), nan=np.inf).max() for other in others if other is not None]
+        moved = [
+            np.nan_to_num(np.abs(other - expected), nan=np.inf).max(initial=0) for other in others if other is not None
+        ]
     moved = [float(most) for most in moved if most <= 1e-3 * scale]  # more: 32 bits are too few for this input
     return atol + rtol * np.maximum(sizes, scale) + 8 * max(moved, default=0)
 
@@ -141,7 +143,7 @@ def _told_apart(expected: Any, came: Any) -> tuple[str, str]:  # two numbers wit
     told = [(f"{expected:.{digits}g}", f"{came:.{digits}g}") for digits in (6, 9, 13, 17)]
     return next((pair for pair in told if pair[0] != pair[1]), told[-1])
 
-
+# %% ../nbs/api/comparisons.ipynb #13ce185a
 def _how_far(distance: float, allowed: float, scale: float) -> str:  # where it was close: by how much it missed
     if not distance <= 1e4 * allowed:
         return ""

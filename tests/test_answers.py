@@ -186,6 +186,39 @@ def max_pool_down_to(least):
     return lambda x, pool_size, padding: RIGHT_POOL(np.pad(x, padding, constant_values=least), pool_size, 0)
 
 
+def moved_apart(by):
+    from cnncourse import boxes
+
+    return lambda b, scores, labels, threshold: boxes.nms(b + by * labels[:, None], scores, threshold)
+
+
+def a_quantile(method):
+    def refuse(known, unknown, most):
+        threshold = np.quantile(known, most, method=method)
+        return threshold, np.mean(unknown < threshold)
+
+    return refuse
+
+
+def every_object_that_has_none(overlaps):
+    if not overlaps.size:
+        return np.full(len(overlaps), -1)
+    best = overlaps.max(axis=1)
+    learns = np.select([best >= 0.5, best >= 0.4], [overlaps.argmax(axis=1), -2], -1)
+    for one in range(overlaps.shape[1]):
+        if one not in learns:
+            learns[overlaps[:, one].argmax()] = one
+    return learns
+
+
+def the_larger_where_tiles_overlap(x, f, tile, halo):
+    result = np.zeros(len(x))
+    for start in [*range(0, len(x) - tile, tile - 2 * halo), len(x) - tile]:
+        part = slice(start, start + tile)
+        result[part] = np.maximum(result[part], f(x[part]))
+    return result
+
+
 QUESTIONS_OF = {sheet.name: importlib.import_module(f"cnncourse.questions.{sheet.name}") for sheet in SHEETS}
 RIGHT_POOL = QUESTIONS["pooling.max_pool"].answer
 CHOSEN = QUESTIONS["architectures.module"].answer
@@ -239,6 +272,10 @@ WRONG = {
     "pooling.max_pool": [max_pool_down_to(-100), max_pool_down_to(-255)],
     "convolution.border": [pads_by_slices],
     "convolution.numerical_gradient": [sum_in_place],
+    "detection.nms": [*map(moved_apart, (10, 100, 1000))],
+    "detection.refuse": [*map(a_quantile, ("linear", "lower", "higher", "nearest", "inverted_cdf"))],
+    "detection.responsible": [every_object_that_has_none],
+    "segmentation.in_tiles": [the_larger_where_tiles_overlap],
 }
 
 
@@ -414,6 +451,12 @@ def test_drawing_by_pyplot_is_linein_words():
 
     ((outcome, text),) = told("figures.curve", curve, [1])
     assert outcome == "failed" and "`plt.sca` has made it the current axes" in text
+
+
+def test_an_array_of_no_rows_is_judged_by_its_shape():
+    question = QUESTIONS["detection.in_pixels"]
+    for outcome, text in told(question.name, lambda *about: question.answer(*about).T, range(2)):
+        assert outcome == "failed" and "cannot be judged" not in text and "came" in text, text
 
 
 @pytest.mark.parametrize("name", ["figures.picture", "figures.picture_grid"])

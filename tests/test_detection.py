@@ -45,7 +45,7 @@ def test_suppression_by_hand_keeps_what_the_library_keeps(seed, n, threshold):
 
 
 def sliding(channels=1, n_classes=2, seed=0):
-    net = detection.window_net(channels, n_classes, (4, 5, 6))
+    net = detection.window_classifier(channels, n_classes, (4, 5, 6))
     rng = np.random.default_rng(seed)
     weights = {name: rng.normal(size=s).astype(np.float32) * 0.3 for name, s in weight_shapes(net).items()}
     return net, weights, convolutional(net, weights)
@@ -94,7 +94,7 @@ def test_false_finds_become_examples_of_nothing():
     rng = np.random.default_rng(3)
     x = rng.integers(0, 256, (16, 1, 25, 25), np.uint8)
     empty = [rng.integers(0, 256, (1, 40, 40), np.uint8)]
-    forms = detection.fit_finder(detection.window_net(), x, np.arange(16) % 2, empty, rounds=1, epochs=1, seed=0)
+    forms = detection.fit_finder(detection.window_classifier(), x, np.arange(16) % 2, empty, rounds=1, epochs=1, seed=0)
     assert len(forms) == 2
     hard = detection._hard_negatives(forms[0], empty, 3)
     assert hard.shape[1:] == (1, 25, 25) and hard.dtype == np.uint8

@@ -1111,7 +1111,15 @@ q = sheet.question(
     why="A detector that says everything twice has found nothing more. So each object can be found once, by the surest box that fits, and each further box on it is a false find. That is what makes doubles expensive in average precision, and why non-maximum suppression comes before the score. COCO lets such a box look for the next free object; VOC, whose rule this is, does not.",
     probe=_judged,
     cases={
-        "fewer boxes than objects": lambda overlaps, scores: len(scores) < overlaps.shape[1],
+        "one goes on to the next": lambda overlaps, scores: (
+            not np.array_equal(hits(overlaps, scores), _by_rule(overlaps, scores, np.argsort(-scores), second=True))
+        ),
+        "one lies too far beside": lambda overlaps, scores: (
+            not np.array_equal(hits(overlaps, scores), _by_rule(overlaps, scores, np.argsort(-scores), always=True))
+        ),
+        "fewer boxes than objects": lambda overlaps, scores: (
+            overlaps.argmax(axis=1)[overlaps.max(axis=1) >= 0.5] >= len(scores)
+        ).any(),
         "more of them": lambda overlaps, scores: len(scores) > overlaps.shape[1],
     },
     still="Does anything that the loop does for one box change what it does for the next?",
@@ -1217,16 +1225,29 @@ def refuse(known, unknown, most):
 
 # %% ../../nbs/exercises/09_detection.ipynb #43fa20ab
 ### BEGIN HIDDEN TESTS
-def _sure(rng):  # eighths and sixteenths of n come out even; ties within both and between them
-    n, m = int(rng.choice([8, 16, 24])), int(rng.choice([8, 10]))
+_SIZES = {  # of the known pictures, and how many may be refused, by how far the product is beyond a whole number
+    "comes out even": [(8, 0.125), (16, 0.25), (24, 0.125)],
+    "is a little more": [(16, 0.2), (24, 0.3), (16, 0.07)],
+    "is not quite a half more": [(8, 0.3), (24, 0.35), (24, 0.1)],
+    "is nearly the next": [(16, 0.12), (16, 0.18), (24, 0.16), (24, 0.2)],
+}
+
+
+def _sure(rng):  # ties within both and between them
+    n, most = [*_SIZES.values()][int(rng.integers(4))][int(rng.integers(3))]
+    m = int(rng.choice([8, 10]))
     known = rng.choice(np.arange(30, 100), n) / 100
     known[:2] = known[2:4]
     unknown = np.minimum(rng.choice(np.arange(25, 75), m), 99) / 100
-    most = float(rng.choice([0.125, 0.25, 0.1, 0.2, 0.3, 0.35]))
     threshold = np.sort(known)[int(most * n)]
     unknown[:2] = threshold
     unknown[2:5] = rng.permutation([threshold - 0.01, threshold + 0.01, threshold - 0.02])
     return {"known": known, "unknown": rng.permutation(unknown).round(2), "most": most}
+
+
+def _next_is_more(sizes, known, unknown, most):  # of these sizes, and the numbers beside the threshold differ from it
+    low, at, high = np.sort(known)[int(most * len(known)) - 1 :][:3]
+    return (len(known), most) in sizes and low < at < high
 
 
 def _shares(threshold, unknown):
@@ -1250,12 +1271,7 @@ q = sheet.question(
         "equal scores at the threshold": lambda known, unknown, most: (
             np.sum(known == refuse(known, unknown, most)[0]) > 1
         ),
-        "the share comes out even": lambda known, unknown, most: (
-            np.mean(known < refuse(known, unknown, most)[0]) == most
-        ),
-        "it does not, and is nearer to the next": lambda known, unknown, most: (
-            most * len(known) % 1 > 0.5 and np.sort(known)[round(most * len(known))] > refuse(known, unknown, most)[0]
-        ),
+        **{how: lambda sizes=sizes, **inputs: _next_is_more(sizes, **inputs) for how, sizes in _SIZES.items()},
     },
 )
 
@@ -1544,6 +1560,10 @@ q = sheet.question(
         "an object that none would take": _tells(lambda overlaps: _learnt(overlaps, gets=_GETS["none"])),
         **{who: _tells(lambda overlaps, gets=_GETS[who]: _learnt(overlaps, gets=gets)) for who in [*_GETS][1:]},
         "an anchor on two objects": _tells(_object_by_object),
+        "exactly 0.4": _tells(lambda overlaps: _learnt(overlaps, below=False)),
+        "a free anchor": lambda overlaps: (
+            not np.array_equal(*(_learnt(overlaps, gets=_GETS[who]) for who in ("none", "whose anchor is free")))
+        ),
     },
 )
 
@@ -1755,6 +1775,7 @@ q = sheet.question(
         ),
         "in fractions": lambda boxes, **about: boxes.max() < 20,
         "many": lambda boxes, **about: len(boxes) > 20,
+        "10 pixels apart": lambda **inputs: not np.array_equal(_stays(**inputs), _moved_apart(10, **inputs)),
         "100 pixels apart": lambda **inputs: not np.array_equal(_stays(**inputs), _moved_apart(100, **inputs)),
         "1,000 pixels apart": lambda **inputs: not np.array_equal(_stays(**inputs), _moved_apart(1000, **inputs)),
         "exactly the threshold": _differs(over=lambda overlaps, threshold: overlaps >= threshold),
