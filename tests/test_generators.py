@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnncourse.denoisers import WAVES, Denoiser, _Noisy, denoiser_network, told_apart
+from cnncourse.denoisers import WAVES, Denoiser, _Noisy, denoiser_network, step_and_class
 from cnncourse.latents import VAE, decoder_network, vae_loss, vae_network
 from cnncourse.likeness import kl
 from cnncourse.networks import get_weights, n_params
@@ -20,7 +20,7 @@ def test_what_a_denoiser_should_say_turns_a_noisy_picture_into_its_noise_and_its
     batches = list(_Noisy(x, np.arange(40) % 4, 4, schedule, 16, seed=1))
     rows, v = (np.concatenate(part) for part in zip(*batches, strict=True))
     pixels, told = rows[:, :9], rows[:, 9:]
-    every = np.stack([told_apart([t], 20, None, 4)[0, : 2 * WAVES] for t in range(1, 21)])
+    every = np.stack([step_and_class([t], 20, None, 4)[0, : 2 * WAVES] for t in range(1, 21)])
     t = 1 + ((told[:, None, : 2 * WAVES] - every) ** 2).sum(2).argmin(1)
     kept = schedule.kept[t][:, None]
     start = np.sqrt(kept) * pixels - np.sqrt(1 - kept) * v
