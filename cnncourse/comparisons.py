@@ -126,9 +126,7 @@ def _allowed(expected: Any, near: Iterable, rtol: float, atol: float) -> np.ndar
     scale, sizes = _scale(expected), np.where(np.isfinite(expected), np.abs(expected), 0)
     with np.errstate(all="ignore"):
         others = (_numbers(value, expected.shape) for value in near)
-        moved = [
-            np.nan_to_num(np.abs(other - expected), nan=np.inf).max(initial=0) for other in others if other is not None
-        ]
+        moved = [np.nan_to_num(np.abs(one - expected), nan=np.inf).max(initial=0) for one in others if one is not None]
     moved = [float(most) for most in moved if most <= 1e-3 * scale]  # more: 32 bits are too few for this input
     return atol + rtol * np.maximum(sizes, scale) + 8 * max(moved, default=0)
 

@@ -1539,7 +1539,7 @@ q = sheet.question(
         "The last tile begins at the picture's size minus the tile. For that to be a multiple of 16, and with 1,024 and 1,536 being multiples of 16, what must the tile be?",
         "Large tiles waste least, as the halo is paid at each of their rims. `cnncourse.tiling.tiles((1024, 1536), tile, halo, step=16)` lists them; multiply their number by `tile ** 2`.",
     ),
-    why="With a tile of 640 and a halo of 96 there are six tiles and 2.46 million pixels, 1.6 times the picture. With tiles of 256 it would be 26 times as many. A halo that is smaller than what the network sees leaves seams that are hard to find, since the farthest pixels count for little; so compare with the whole picture once, on one that still fits.",
+    why="With a tile of 640 and a halo of 96 there are six tiles and 2.46 million pixels, 1.6 times the picture. With tiles of 256 it would be more than 11 times the picture. A halo that is smaller than what the network sees leaves seams that are hard to find, since the farthest pixels count for little; so compare with the whole picture once, on one that still fits.",
     use=_tile_faults,
     accept=lambda fault: "" if fault == "fine" else fault,
 )
