@@ -113,13 +113,16 @@ def window_classifier(
 def answers_at_once(
     form: Convolutional,  # from `convolutional`
     picture,  # (c, h, w), uint8
+    models: dict | None = None,  # by size: made once, and used for each picture of it
 ) -> tuple[np.ndarray, np.ndarray]:  # boxes (k, 4) of the windows, logits (k, classes)
     "What a classifier says of all windows of a picture, computed together."
-    picture = as_numpy(picture, "picture")
-    model = networks.to_torch(at_size(form.net, picture.shape[1:]))
-    networks.set_weights(model, form.weights)
-    maps = training.predict(model, np.float32(picture[None]) / 255)[0]
-    boxes = window_boxes(form.net, picture.shape[1:])
+    picture, models = as_numpy(picture, "picture"), {} if models is None else models
+    size = picture.shape[1:]
+    if size not in models:
+        models[size] = networks.to_torch(at_size(form.net, size))
+        networks.set_weights(models[size], form.weights)
+    maps = training.predict(models[size], np.float32(picture[None]) / 255)[0]
+    boxes = window_boxes(form.net, size)
     return boxes, maps.reshape(len(maps), -1).T
 
 # %% ../nbs/09_detection.ipynb #f4caf14c
@@ -183,9 +186,9 @@ def find_at_scales(
 # %% ../nbs/09_detection.ipynb #8d0a34a1
 def _hard_negatives(form, pictures, most):
     "Windows of pictures without objects in which a classifier sees one, the surest."
-    window, found = form.net.input_shape[1], []
+    window, found, models = form.net.input_shape[1], [], {}
     for level in (level for picture in pictures for level in pyramid(picture, window)):
-        boxes, logits = answers_at_once(form, level)
+        boxes, logits = answers_at_once(form, level, models)
         p = 1 - probabilities(logits)[:, 0]
         worst = np.argsort(-p, kind="stable")[:most]
         for x1, y1, x2, y2 in boxes[worst[p[worst] > 0.3]].astype(int):
