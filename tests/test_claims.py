@@ -146,7 +146,9 @@ def test_what_a_page_says_was_run_is_what_the_definition_runs(number):
 
 @pytest.mark.parametrize("week", [0, 14, -1, 33])
 def test_a_week_without_claims_is_named(week):
-    with pytest.raises(ClaimError, match=f"Week {week} has no claim that is defined. Expected one of 1, 2, .*, as a number"):
+    with pytest.raises(
+        ClaimError, match=f"Week {week} has no claim that is defined. Expected one of 1, 2, .*, as a number"
+    ):
         claims.designs(week)
 
 
