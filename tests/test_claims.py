@@ -118,7 +118,9 @@ def test_no_definition_was_changed_after_its_rows_were_recorded(number):
 def test_a_full_form_has_ten_seeds_and_two_data_sets_one_of_them_real(number):
     claim = REGISTRY[number]
     assert claim.exact or (claim.seeds >= 10 and len(claim.data) >= 2)
-    assert claim.exact or any(re.match("digits|textures|photographs|brick|grass|gravel|texts|flights", data) for data in claim.data)
+    assert claim.exact or any(
+        re.match("digits|textures|photographs|brick|grass|gravel|texts|flights", data) for data in claim.data
+    )
 
 
 def test_what_is_published_is_whole_and_of_claims_that_are_defined():
