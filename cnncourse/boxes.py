@@ -93,8 +93,7 @@ def convert_boxes(
             )
         scale = np.array([size[1], size[0]] * 2, np.float64)
         boxes = boxes * scale if shares else boxes / scale
-    corners = _corners(boxes, old)  # checked whatever comes out
-    boxes = _from_corners(corners, new) if old != new else boxes
+    boxes = _from_corners(_corners(boxes, old), new) if old != new else boxes
     return boxes[0] if single else boxes
 
 # %% ../nbs/api/boxes.ipynb #50855dad
