@@ -48,7 +48,7 @@ class Watcher:
             (self.tests.add if held else self.tests.discard)(target.id)
 
     def look(self, source: str, where: str):
-        nodes = ast.walk(ast.parse(re.sub(r"^(\s*)[%!]", r"\1# ", source, flags=re.M)))
+        nodes = ast.walk(ast.parse(re.sub(r"^(\s*)[%!](?![=\s])", r"\1# ", source, flags=re.M)))
         for node in sorted(nodes, key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
             if isinstance(node, ast.Assign):
                 for target in node.targets:
