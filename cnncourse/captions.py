@@ -22,7 +22,7 @@ from .scorers import check_pictures
 from .tensors import alike
 from .training import one_cycle, predict
 from .vocabulary import BEGIN, END, PAD, UNKNOWN, Vocabulary
-from .weights import read_about, read_weights, save_arrays
+from .weights import for_framework, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/captions.ipynb #3d195e5e
 def encoder_network(
@@ -123,9 +123,7 @@ def _all_words(decoder, grid, words):
 
 def _build(framework):
     "What makes a model of a network's description."
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras; got {framework!r}")
-    return to_torch if framework == "torch" else to_keras
+    return for_framework(framework, to_torch, to_keras)
 
 
 def _batches(n, batch_size, epochs, seed):

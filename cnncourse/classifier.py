@@ -30,7 +30,7 @@ from .pictures import HOWS, check_size, list_pictures, read_picture, shown
 from .pretraining import backbone as course_backbone
 from .published_weights import Published, _like, _scale_of
 from .thresholds import exact_interval, fit_threshold
-from .weights import Carrier, read_about, read_weights, save_arrays
+from .weights import Carrier, check_framework, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/classifier.ipynb #937ff050
 NONE = "none of these"
@@ -676,8 +676,7 @@ def _save(classifier: Classifier, path: str | Path) -> Path:
 
 # %% ../nbs/api/classifier.ipynb #bf71ee1a
 def _load(cls, path: str | Path, framework: str) -> Classifier:
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}")
+    check_framework(framework)
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"there is no file {shown(path)}")

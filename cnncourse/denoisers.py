@@ -30,6 +30,7 @@ from .noising import Sampled, Schedule, noise_schedule, noised, own_schedule, sa
 from .scorers import check_pictures
 from .trained_nets import NetFile, probe, read_net, write_net
 from .training import fit, fit_keras, one_cycle, predict
+from .weights import check_framework, for_framework
 
 # %% ../nbs/api/denoisers.ipynb #1546c995
 WAVES = 16  # pairs of a sine and a cosine that tell the step
@@ -103,12 +104,10 @@ def _network_of(denoiser):
 
 def _of_sizes(held, framework):
     "An untrained denoiser of the sizes that a file says."
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras; got {framework!r}")
     schedule = own_schedule(held["kept"][1:])
     found = Denoiser(schedule, held["width"], held["depth"], framework=framework)
     found.schedule_, found.shape_, found.n_classes_ = schedule, tuple(held["shape"]), held["n_classes"]
-    found.model_ = {"torch": to_torch, "keras": to_keras}[framework](_network_of(found))
+    found.model_ = for_framework(framework, to_torch, to_keras)(_network_of(found))
     return found
 
 # %% ../nbs/api/denoisers.ipynb #669a0451
@@ -127,18 +126,13 @@ class _Learning:
 
     def fit(self, x, labels=None):
         "Learn from pictures (n, c, h, w), bytes or from 0 to 1, and the class of each (n,), if they have one."
-        if self.framework not in ("torch", "keras"):
-            raise ValueError(f"framework should be torch or keras; got {self.framework!r}")
-        x = check_pictures(x)
-        if x.min() < 0 or x.max() > 1:
-            raise ValueError(f"x should be bytes, or from 0 to 1; got values from {x.min():.3g} to {x.max():.3g}")
+        build, train = for_framework(self.framework, (to_torch, fit), (to_keras, fit_keras))
+        x = check_pictures(x, unit=True)
         plain = labels is None
         labels = np.zeros(len(x), np.int64) if plain else class_labels(labels, shape=(len(x),), name="labels")
         self.schedule_ = self.schedule or noise_schedule(100)
         self.shape_, self.n_classes_ = x.shape[1:], 0 if plain else int(labels.max()) + 1
-        net = _network_of(self)
-        build, train = {"torch": (to_torch, fit), "keras": (to_keras, fit_keras)}[self.framework]
-        self.model_ = build(net, seed=self.seed)
+        self.model_ = build(_network_of(self), seed=self.seed)
         noisy = _Noisy(2 * x - 1, labels, self.n_classes_, self.schedule_, self.batch_size, self.seed)
         options = {"loss": "mse", "lr": self.lr, "schedule": one_cycle(), "seed": self.seed}
         self.history_ = train(self.model_, noisy, epochs=self.epochs, **options)
@@ -195,20 +189,22 @@ def _save(denoiser, path):
     denoiser._check_fitted()
     net, held = _network_of(denoiser), {"width": denoiser.width, "depth": denoiser.depth}
     held |= {"shape": denoiser.shape_, "n_classes": denoiser.n_classes_, "kept": denoiser.schedule_.kept.tolist()}
-    answers = predict(denoiser.model_, probe(net) / np.float32(255))
-    return write_net(path, "denoiser", NetFile(net, get_weights(denoiser.model_), held, answers))
+    return write_net(path, "denoiser", NetFile(net, get_weights(denoiser.model_), held, _answers(denoiser)))
+
+
+def _answers(denoiser):
+    return predict(denoiser.model_, probe(_network_of(denoiser)) / np.float32(255))
 
 
 def _load(path, framework):
     "A denoiser from a file; `ValueError` if its sizes do not belong together."
-    found = []
+    check_framework(framework)
 
-    def answer(file):
-        found.append(denoiser := _of_sizes(file.held, framework))
+    def made(file):
+        denoiser = _of_sizes(file.held, framework)
         if _network_of(denoiser) != file.net:
             raise ValueError("its network is of other sizes than it says")
         set_weights(denoiser.model_, file.weights)
-        return predict(denoiser.model_, probe(file.net) / np.float32(255))
+        return denoiser
 
-    read_net(path, "denoiser", answer)
-    return found[0]
+    return read_net(path, "denoiser", made, _answers)

@@ -22,7 +22,7 @@ from .labels import check_names, class_labels
 from .layers import Activation, Affine, BatchNorm, Concat, Conv, Flatten, Network, at_size, receptive_fields
 from .pictures import check_boxes, shown
 from .trained_nets import NetFile, as_picture_list, model_for, probe, read_net, write_net
-from .weights import Carrier
+from .weights import Carrier, check_framework, for_framework
 
 # %% ../nbs/api/detectors.ipynb #ca338a3f
 ANCHOR_SHAPES = (((16, 16), (26, 26), (40, 40)),)  # of the anchors, width and height in pixels, for each map
@@ -206,14 +206,13 @@ def fit_detector(
 ) -> Detector:
     "Train a single-shot detector."
     x, objects, classes = _check_examples(x, objects, classes)
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}.")
+    fit = for_framework(framework, training.fit, training.fit_keras)
     shapes = tuple(tuple(tuple(map(float, one)) for one in per_map) for per_map in shapes)
     per_place, size = [len(one) for one in shapes], x.shape[2:]
     net = single_shot(len(classes), size=size, widths=widths, per_place=per_place, scale=_scale_of(x))
     detector = Detector(net, networks.initial_weights(net, seed), classes, shapes, framework)
     targets = anchor_targets(objects, network_anchors(net, shapes)).reshape(len(x), -1)
-    loss, fit = DetectionLoss(len(classes)), training.fit_keras if framework == "keras" else training.fit
+    loss = DetectionLoss(len(classes))
     options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": training.one_cycle(), "seed": seed}
     options |= {"loss": getattr(loss, framework), "augment": augment, "callbacks": callbacks}
     detector.history = fit(detector.model, np.float32(x) / 255, targets, **options)
@@ -270,19 +269,21 @@ def detect(
 _KIND = "detector"
 
 
+def _answers(detector):
+    return _rows(detector, probe(detector.net))
+
+
 def _save(detector, path):
     detector.weights = networks.get_weights(detector.model)  # also what was trained since
     held = {"classes": detector.classes, "shapes": detector.shapes}
-    answers = _rows(detector, probe(detector.net))
-    return write_net(path, _KIND, NetFile(detector.net, detector.weights, held, answers))
+    return write_net(path, _KIND, NetFile(detector.net, detector.weights, held, _answers(detector)))
 
 
 def _load(cls, path, framework):
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}.")
+    check_framework(framework)
 
     def made(found):
         shapes = tuple(tuple(map(tuple, one)) for one in found.held["shapes"])
         return cls(found.net, found.weights, tuple(found.held["classes"]), shapes, framework)
 
-    return made(read_net(path, _KIND, lambda found: _rows(made(found), probe(found.net))))
+    return read_net(path, _KIND, made, _answers)

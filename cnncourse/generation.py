@@ -53,6 +53,7 @@ from cnncourse.style import (
 )
 from .tensors import alike
 from .training import predict
+from .weights import for_framework
 
 # %% ../nbs/11_generation.ipynb #5d81b8ad
 def climb(
@@ -224,12 +225,10 @@ class Rivals:
 
     def fit(self, x):
         "Learn from pictures (n, c, h, w), bytes or from 0 to 1, or from points (n, d)."
-        games = {"torch": (to_torch, _torch_game), "keras": (to_keras, _keras_game)}
-        if self.framework not in games:
-            raise ValueError(
-                f"framework should be torch or keras; got {self.framework!r}"
-            )
-        x, (build, play) = _points_or_pictures(x), games[self.framework]
+        build, play = for_framework(
+            self.framework, (to_torch, _torch_game), (to_keras, _keras_game)
+        )
+        x = _points_or_pictures(x)
         self.shape_ = x.shape[1:]
         nets = rival_networks(self.shape_, self.latent, self.width)
         self.model_, judge = (

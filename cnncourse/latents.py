@@ -32,6 +32,7 @@ from .scorers import check_pictures
 from .tensors import alike
 from .trained_nets import NetFile, probe, read_net, write_net
 from .training import fit, fit_keras, one_cycle, predict
+from .weights import check_framework, for_framework
 
 # %% ../nbs/api/latents.ipynb #a5afbeb5
 def _decoder(latent, pixels, width):
@@ -110,9 +111,7 @@ class _WithNoise:
 
 def _rows(x, shape=None):
     "Pictures as rows from 0 to 1; `ValueError` where they are not, or of another shape."
-    x = check_pictures(x, shape=shape)
-    if x.min() < 0 or x.max() > 1:
-        raise ValueError(f"x should be bytes, or from 0 to 1; got values from {x.min():.3g} to {x.max():.3g}")
+    x = check_pictures(x, shape=shape, unit=True)
     return x.reshape(len(x), -1)
 
 # %% ../nbs/api/latents.ipynb #e0cb1a96
@@ -131,10 +130,8 @@ class _Encoding:
 
     def fit(self, x):
         "Learn from pictures (n, c, h, w), bytes or from 0 to 1."
-        if self.framework not in ("torch", "keras"):
-            raise ValueError(f"framework should be torch or keras; got {self.framework!r}")
+        build, train = for_framework(self.framework, (to_torch, fit), (to_keras, fit_keras))
         rows, self.shape_ = _rows(x), tuple(np.shape(x)[1:])
-        build, train = {"torch": (to_torch, fit), "keras": (to_keras, fit_keras)}[self.framework]
         self.model_ = build(vae_network(self.shape_, self.latent, width=self.width), seed=self.seed)
         noisy = _WithNoise(rows, self.latent, self.batch_size, self.seed)
         loss = partial(vae_loss, beta=self.beta)
@@ -146,7 +143,7 @@ class _Encoding:
 
     def _take_decoder(self):
         "The part that draws, as a model of its own."
-        build = {"torch": to_torch, "keras": to_keras}[self.framework]
+        build = for_framework(self.framework, to_torch, to_keras)
         self.decoder_ = build(decoder_network(self.shape_, self.latent, width=self.width))
         learnt = get_weights(self.model_)
         set_weights(self.decoder_, {name: learnt[name] for name in get_weights(self.decoder_)})
@@ -201,19 +198,21 @@ def _save(vae, path):
     vae._check_fitted()
     net, held = vae_network(vae.shape_, vae.latent, width=vae.width), {"shape": vae.shape_}
     held |= {"latent": vae.latent, "width": vae.width, "beta": vae.beta}
-    answers = predict(vae.model_, probe(net) / np.float32(255))
-    return write_net(path, "VAE", NetFile(net, get_weights(vae.model_), held, answers))
+    return write_net(path, "VAE", NetFile(net, get_weights(vae.model_), held, _answers(vae)))
+
+
+def _answers(vae):
+    net = vae_network(vae.shape_, vae.latent, width=vae.width)
+    return predict(vae.model_, probe(net) / np.float32(255))
 
 
 def _of_file(file, framework):
     "A VAE with the weights of a file; `ValueError` if its sizes do not belong together."
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras; got {framework!r}")
     found = VAE(**{name: file.held[name] for name in ("latent", "width", "beta")}, framework=framework)
     found.shape_ = tuple(file.held["shape"])
     if vae_network(found.shape_, found.latent, width=found.width) != file.net:
         raise ValueError("its network is of other sizes than it says")
-    found.model_ = {"torch": to_torch, "keras": to_keras}[framework](file.net)
+    found.model_ = for_framework(framework, to_torch, to_keras)(file.net)
     set_weights(found.model_, file.weights)
     found._take_decoder()
     return found
@@ -221,11 +220,5 @@ def _of_file(file, framework):
 
 def _load(path, framework):
     "A VAE from a file."
-    found = []
-
-    def answer(file):
-        found.append(_of_file(file, framework))
-        return predict(found[0].model_, probe(file.net) / np.float32(255))
-
-    read_net(path, "VAE", answer)
-    return found[0]
+    check_framework(framework)
+    return read_net(path, "VAE", lambda file: _of_file(file, framework), _answers)

@@ -18,7 +18,7 @@ from .embeddings import Embedding
 from .gaps import DECIDED_BY, Gap
 from .recurrent import CellWeights, cell_weights, read_cell, unroll, write_cell
 from .vocabulary import BEGIN, END, Padded, Vocabulary
-from .weights import read_about, read_weights, save_arrays
+from .weights import for_framework, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/readers.ipynb #23251908
 _SIDES = {"before": ("before",), "after": ("after",), "both": ("before", "after")}
@@ -226,10 +226,8 @@ def train_reader(
     seed: int = 0,
 ) -> GapReader:
     "A reader that has learnt from gaps."
-    known = {"torch": _train_torch, "keras": _train_keras}
-    if framework not in known:
-        raise ValueError(f"framework should be torch or keras; got {framework!r}")
-    return known[framework](reader, gaps, epochs, batch_size, lr, seed)
+    train = for_framework(framework, _train_torch, _train_keras)
+    return train(reader, gaps, epochs, batch_size, lr, seed)
 
 # %% ../nbs/api/readers.ipynb #48d8625a
 def save_reader(

@@ -17,6 +17,7 @@ from .pretraining import backbone
 from .published_weights import SCALES, _scale_of
 from .scorers import check_pictures
 from .style import content_loss, gram, style_loss, total_variation
+from .weights import for_framework
 
 # %% ../nbs/api/restyling.ipynb #2a4321d1
 def feature_network(
@@ -163,22 +164,15 @@ def _move_keras(maps, wanted, picture, steps, lr):
 # %% ../nbs/api/restyling.ipynb #a476ca4e
 def _check_restyling(content, style, style_layers, weights, steps, framework):
     "Both pictures as (1, c, h, w) from 0 to 1; `ValueError` for what cannot be done."
-    known = {"torch": (_torch_maps, _move_torch), "keras": (_keras_maps, _move_keras)}
-    if framework not in known:
-        raise ValueError(f"framework should be torch or keras; got {framework!r}")
+    functions = for_framework(framework, (_torch_maps, _move_torch), (_keras_maps, _move_keras))
     if isinstance(style_layers, str) or not style_layers:
         raise ValueError(f"style_layers should be a list that names a layer at least; got {style_layers!r}")
     if not all(np.isfinite(w) and w >= 0 for w in weights) or not isinstance(steps, (int, np.integer)) or steps < 1:
         raise ValueError(
             f"weights should be numbers from 0, and steps a whole number from 1; got {weights} and {steps!r}"
         )
-    pictures = [check_pictures(np.asarray(one)[None], what) for one, what in ((content, "content"), (style, "style"))]
-    for one, what in zip(pictures, ("content", "style"), strict=True):
-        if one.min() < 0 or one.max() > 1:
-            raise ValueError(
-                f"{what} should be bytes, or from 0 to 1; got values from {one.min():.3g} to {one.max():.3g}"
-            )
-    return *pictures, *known[framework]
+    pair = ((content, "content"), (style, "style"))
+    return *(check_pictures(np.asarray(one)[None], what, unit=True) for one, what in pair), *functions
 
 # %% ../nbs/api/restyling.ipynb #2e6d72ec
 def transfer_style(

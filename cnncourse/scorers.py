@@ -23,6 +23,7 @@ def check_pictures(
     x,  # pictures of one shape: (n, c, h, w), uint8 or floats
     what: str = "x",  # what to call them in a message
     shape: tuple | None = None,  # (c, h, w) that they must have; None: any
+    unit: bool = False,  # floats must be from 0 to 1
 ) -> np.ndarray:  # (n, c, h, w), float32; uint8 becomes 0 to 1
     "Pictures as floats; `ValueError` says what is wrong with them."
     if not isinstance(x, np.ndarray):
@@ -37,6 +38,8 @@ def check_pictures(
         raise ValueError(f"{what} must have shape ({wanted}); got {x.shape}")
     if not np.isfinite(x).all():
         raise ValueError(f"{what} holds NaN or infinity")
+    if unit and x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
+        raise ValueError(f"{what} should be bytes, or from 0 to 1; got values from {x.min():.3g} to {x.max():.3g}")
     return to_unit(x) if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
 
 # %% ../nbs/api/scorers.ipynb #7b963385

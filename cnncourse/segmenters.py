@@ -19,7 +19,7 @@ from .pictures import check_unit, shown
 from .pixel_losses import PixelLoss
 from .tiling import predict_tiled, reach
 from .trained_nets import NetFile, as_picture_list, model_for, probe, read_net, write_net
-from .weights import Carrier
+from .weights import Carrier, check_framework, for_framework
 
 # %% ../nbs/api/segmenters.ipynb #63b217f7
 @dataclass
@@ -94,8 +94,7 @@ def fit_segmenter(
 ) -> Segmenter:
     "Train a network to name every pixel."
     x, classes, loss = np.asarray(x), check_names(classes), PixelLoss() if loss is None else loss
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}.")
+    fit = for_framework(framework, training.fit, training.fit_keras)
     _check_net(net, len(classes))
     if x.ndim != 4 or x.shape[1:] != net.input_shape or not len(x):
         raise ValueError(f"x should be pictures (n, {', '.join(map(str, net.input_shape))}), not of shape {x.shape}.")
@@ -103,7 +102,6 @@ def fit_segmenter(
     segmenter = Segmenter(net, networks.initial_weights(net, seed), classes, framework)
     options = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": training.one_cycle(), "seed": seed}
     options |= {"loss": getattr(loss, framework), "augment": augment, "callbacks": callbacks}
-    fit = training.fit_keras if framework == "keras" else training.fit
     segmenter.history = fit(segmenter.model, _floats(x), labels, **options)
     segmenter.weights = networks.get_weights(segmenter.model)
     return segmenter
@@ -153,10 +151,9 @@ def _save(segmenter, path):
 
 
 def _load(cls, path, framework):
-    if framework not in ("torch", "keras"):
-        raise ValueError(f"framework should be torch or keras, not {framework!r}.")
+    check_framework(framework)
 
     def made(found):
         return cls(found.net, found.weights, tuple(found.held["classes"]), framework)
 
-    return made(read_net(path, _KIND, lambda found: _answers(made(found))))
+    return read_net(path, _KIND, made, _answers)

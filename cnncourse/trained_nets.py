@@ -16,7 +16,7 @@ import numpy as np
 from .layers import Network, at_size, from_json, to_json, weight_shapes
 from .networks import set_weights, to_keras, to_torch
 from .pictures import read_picture, shown
-from .weights import read_about, read_weights, save_arrays
+from .weights import for_framework, read_about, read_weights, save_arrays
 
 # %% ../nbs/api/trained_nets.ipynb #695b7f54
 class NetFile(NamedTuple):
@@ -67,9 +67,10 @@ def _kind(path):
 def read_net(
     path: str | Path,
     kind: str,  # what it should be
-    answer: Callable[[NetFile], np.ndarray],  # the answers of what stands in the file to `probe`
-) -> NetFile:
-    "A trained network, that answers here as it did where it was saved."
+    make: Callable[[NetFile], Any],  # what the file holds, made again
+    answers: Callable[[Any], np.ndarray],  # of that to `probe`
+) -> Any:  # what `make` made
+    "What stands in a file, if it answers here as it did where it was saved."
     path = Path(path).expanduser()
     if not path.is_file():
         raise ValueError(f"there is no file {shown(path)}")
@@ -82,12 +83,13 @@ def read_net(
         found = NetFile(from_json(about["net"]), weights, json.loads(about["held"]), arrays["answers"])
         if {name: a.shape for name, a in weights.items()} != weight_shapes(found.net):
             raise ValueError("the weights are those of another network")
-        off = np.abs(answer(found) - found.answers).max()
+        made = make(found)
+        off = np.abs(answers(made) - found.answers).max()
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{shown(path)} is damaged: its parts do not belong together ({error})") from None
     if not off <= 1e-3 * max(1.0, float(np.abs(found.answers).max())):
         raise ValueError(f"{shown(path)} answers otherwise here than where it was saved (by {off:.2g})")
-    return found
+    return made
 
 # %% ../nbs/api/trained_nets.ipynb #6de4d481
 _MOST_MODELS = 4  # of sizes
@@ -101,7 +103,7 @@ def model_for(
     "The network that something holds, for pictures of a size."
     models, size = holder._models, tuple(size)
     if size not in models:
-        model = (to_keras if holder.framework == "keras" else to_torch)(describe(at_size(holder.net, size)))
+        model = for_framework(holder.framework, to_torch, to_keras)(describe(at_size(holder.net, size)))
         set_weights(model, holder.weights)
         while len(models) >= _MOST_MODELS:
             models.pop(next(iter(models)))

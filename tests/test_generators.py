@@ -164,7 +164,7 @@ def test_files_whose_parts_do_not_fit_are_refused(tmp_path, learnt):
         (vae, "VAE", {"latent": 2}),
     ):
         file.unlink(missing_ok=True)
-        good = read_net(model.save(tmp_path / "good.cnn"), kind, lambda found: found.answers)
+        good = read_net(model.save(tmp_path / "good.cnn"), kind, lambda found: found, lambda found: found.answers)
         write_net(file, kind, good._replace(held=held))
         with pytest.raises(ValueError, match="is damaged: its parts do not belong together") as told:
             type(model).load(file)

@@ -153,14 +153,14 @@ MAY_IMPORT = {
     "vocabulary": ("files",),
     "readers": ("embeddings", "gaps", "recurrent", "vocabulary", "weights"),
     **dict.fromkeys(["likeness", "noising", "style"], ("tensors",)),
-    "restyling": ("networks", "pretraining", "published_weights", "scorers", "style"),
+    "restyling": ("networks", "pretraining", "published_weights", "scorers", "style", "weights"),
     "captions": ("decoding", "networks", "recurrent", "scorers", "tensors", "training", "vocabulary", "weights"),
     "sequences": ("captions", "convolution", "decoding", "embeddings", "gaps", "readers", "recurrent", "vocabulary"),
-    "denoisers": ("labels", "networks", "noising", "scorers", "trained_nets", "training"),
-    "latents": ("likeness", "networks", "scorers", "tensors", "trained_nets", "training"),
+    "denoisers": ("labels", "networks", "noising", "scorers", "trained_nets", "training", "weights"),
+    "latents": ("likeness", "networks", "scorers", "tensors", "trained_nets", "training", "weights"),
     "generation": (
         *("denoisers", "labels", "latents", "likeness", "networks", "noising", "restyling"),
-        *("scorers", "style", "tensors", "training"),
+        *("scorers", "style", "tensors", "training", "weights"),
     ),
     "sequences_claims": ("claims", "datasets", "gaps", "readers", "trials"),
     # the course itself
