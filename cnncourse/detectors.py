@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.special import softmax
 
 from . import networks, training
 from .anchors import SPREAD, anchor_boxes, decode_boxes
@@ -222,8 +223,7 @@ def fit_detector(
 # %% ../nbs/api/detectors.ipynb #4f360f58
 def _found(detector, logits, places, anchors, size, threshold, iou_threshold, most):
     "Detections from the answers for one picture."
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p = (p / p.sum(axis=1, keepdims=True))[:, 1:]
+    p = softmax(logits, axis=1)[:, 1:]
     anchor, label = np.nonzero(p > threshold)
     boxes = decode_boxes(places[anchor], anchors[anchor], SPREAD)
     boxes = np.clip(boxes, 0, [size[1], size[0]] * 2)
