@@ -59,11 +59,10 @@ def _on_signal(number: int, frame):
 
 
 def _lost(what):  # an exception that came in a place where none can be raised, such as the end of an object
-    if not issubclass(what.exc_type, Stopped):
-        return sys.__unraisablehook__(what)
-    threading.Timer(
-        0.02, _once_more
-    ).start()  # a moment later; what comes until then is counted, and raises nothing here
+    if issubclass(what.exc_type, Stopped):  # a moment later; what comes until then is counted, and raises nothing here
+        threading.Timer(0.02, _once_more).start()
+    elif not _came:  # after a signal, an object that was cut off half-made may end badly: nothing to say
+        sys.__unraisablehook__(what)
 
 
 def _once_more():

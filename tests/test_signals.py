@@ -145,6 +145,39 @@ def test_a_signal_that_is_lost_comes_again_whatever_comes_meanwhile(more):
     assert (done.stdout, done.stderr) == ("stopped by 15\n", "")
 
 
+HALF_MADE = """if True:
+    import os, signal
+    from cnncourse import supervisor
+
+    class Reader:
+        def __init__(self):
+            os.kill(os.getpid(), SIGNAL)  # before it has what its end will ask for
+            self.file = None
+
+        def __del__(self):
+            self.file
+
+    supervisor.mind()
+    try:
+        with supervisor.working():
+            Reader() if SIGNAL else Reader.__new__(Reader)
+    except supervisor.Stopped:
+        pass"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_a_signal_leaves_half_made_ends_without_a_word(number):
+    call, env = ["-c", HALF_MADE.replace("SIGNAL", str(int(number)))], {**os.environ, "PYTHONPATH": str(COURSE)}
+    done = subprocess.run([sys.executable, *call], env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_half_made_without_a_signal_is_told():
+    call, env = ["-c", HALF_MADE.replace("SIGNAL", "0")], {**os.environ, "PYTHONPATH": str(COURSE)}
+    done = subprocess.run([sys.executable, *call], env=env, capture_output=True, text=True)
+    assert "AttributeError: 'Reader' object has no attribute 'file'" in done.stderr
+
+
 @pytest.mark.parametrize("pause", [0.0, 0.15, 0.4])
 def test_two_quick_ctrl_c_are_one_line(courses, tmp_path, pause):
     course = tmp_path / "course"
