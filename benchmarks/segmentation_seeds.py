@@ -36,7 +36,7 @@ from cnncourse.segmentation import Segmenter, iou, unet
 
 torch.set_num_threads(1)
 RESULT = Path(__file__).parent / "results" / "segmentation_seeds.json"
-RATES, CHOOSING, SEEDS = (0.003, 0.006, 0.01, 0.02), 100, (0, 1, 2, 3, 4)
+RATES, CHOOSING, SEEDS = (0.003, 0.006, 0.01, 0.02, 0.04), 100, (0, 1, 2, 3, 4)
 SHAPES = ("background", "cross", "circle", "square", "triangle")
 
 
@@ -52,11 +52,11 @@ def shape_pictures(n, part, seed):
     return drawn.x, np.where(drawn.masks, drawn.y[:, None, None] + 1, 0)
 
 
-_MOSAICS = (texture_pictures, ((1, 64, 64), 3), TEXTURES)
+_MOSAICS = (texture_pictures, ((1, 64, 64), 3, 3), TEXTURES)
 _HOW = {"epochs": 6, "batch_size": 8}
-TASKS = {  # pictures, network, classes; how many to learn from, how, and the mean IoU that is aimed at
+TASKS = {  # pictures, network (their shape, halvings, maps), classes; how many to learn from, how, and the mean IoU that is aimed at
     "mosaics": (*_MOSAICS, 400, _HOW, 0.90),
-    "shapes": (shape_pictures, ((3, 32, 32), 5), SHAPES, 800, {"epochs": 4, "batch_size": 16, "loss": PixelLoss("dice")}, 0.95),
+    "shapes": (shape_pictures, ((3, 32, 32), 2, 5), SHAPES, 800, {"epochs": 4, "batch_size": 16, "loss": PixelLoss("dice")}, 0.95),
     "mosaics, longer": (*_MOSAICS, 800, _HOW, 0.90),
 }  # fmt: skip
 RATE_OF = {"mosaics, longer": "mosaics"}
@@ -64,10 +64,10 @@ RATE_OF = {"mosaics, longer": "mosaics"}
 
 def learnt(task, seed, lr, n):
     "A segmenter, and the time of the processor that its training took."
-    pictures, (shape, outputs), classes, _, how, _ = TASKS[task]
+    pictures, (shape, depth, outputs), classes, _, how, _ = TASKS[task]
     x, labels = pictures(n, "train", seed)
     start = process_time()
-    net = unet(shape, outputs=outputs, norm=True)
+    net = unet(shape, depth=depth, outputs=outputs, norm=True)
     found = Segmenter.fit(net, x, labels, classes, lr=lr, seed=seed, **how)
     return found, process_time() - start
 

@@ -88,7 +88,8 @@ def _coco_verdicts(overlaps, threshold, left_out, crowd, outside):
     "A verdict for each detection, the surest first; the objects that are left out stand at the end."
     verdicts, free = np.where(outside, NOT_COUNTED, FALSE), np.ones(len(left_out), bool)
     threshold = min(threshold, 1 - 1e-10)  # as pycocotools has it: at a threshold of 1, rounding is forgiven
-    for i, row in enumerate(overlaps):
+    for i in np.flatnonzero((overlaps >= threshold).any(axis=1)):  # the others find nothing
+        row = overlaps[i]
         fits = (free | crowd) & (row >= threshold)
         for part in (fits & ~left_out, fits & left_out):
             if part.any():

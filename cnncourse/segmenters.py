@@ -107,17 +107,21 @@ def fit_segmenter(
     return segmenter
 
 # %% ../nbs/api/segmenters.ipynb #e6c635cb
-def _maps(segmenter, x, tile, halo, step):
-    "The maps (classes, h, w) for one picture."
-    high, wide = x.shape[1:]
-    more = [-side % step for side in (high, wide)]
-    x = np.pad(x, ((0, 0), (0, more[0]), (0, more[1])), mode="edge")
+def _maps(segmenter, batch, tile):
+    "The maps (n, classes, h, w) for pictures of one size, all at once where they are no larger than a tile."
+    (halo, step), (high, wide) = reach(segmenter.net), batch.shape[2:]
+    more = [(0, -side % step) for side in (high, wide)]
+    batch = np.pad(batch, ((0, 0), (0, 0), *more), mode="edge")
 
-    def answer(part):
-        return training.predict(model_for(segmenter, part.shape[2:]), np.ascontiguousarray(part))
+    def answer(parts):
+        return training.predict(model_for(segmenter, parts.shape[2:]), np.ascontiguousarray(parts))
 
     side = max(-(-tile // step) * step, -(-(2 * halo + step) // step) * step)
-    return predict_tiled(answer, x, side, halo, step)[:, :high, :wide]
+    if max(batch.shape[2:]) <= side:
+        maps = answer(batch)
+    else:
+        maps = np.stack([predict_tiled(answer, x, side, halo, step) for x in batch])
+    return maps[:, :, :high, :wide]
 
 # %% ../nbs/api/segmenters.ipynb #bfd2ed42
 def segment(
@@ -131,9 +135,14 @@ def segment(
     if not isinstance(tile, (int, np.integer)) or tile < 1:
         raise ValueError(f"tile should be a whole number of pixels from 1, not {tile!r}.")
     pictures, single = as_picture_list(what, segmenter.net.input_shape[0])
-    halo, step = reach(segmenter.net)
-    found = [_maps(segmenter, _floats(x), int(tile), halo, step) for x in pictures]
-    found = found if maps else [one.argmax(axis=0) for one in found]
+    found = [None] * len(pictures)
+    for size in dict.fromkeys(x.shape[1:] for x in pictures):
+        places = [i for i, x in enumerate(pictures) if x.shape[1:] == size]
+        for start in range(0, len(places), 64):
+            some = places[start : start + 64]
+            answers = _maps(segmenter, np.stack([_floats(pictures[i]) for i in some]), int(tile))
+            for i, one in zip(some, answers if maps else answers.argmax(axis=1), strict=True):
+                found[i] = one
     return found[0] if single else found
 
 # %% ../nbs/api/segmenters.ipynb #1fb0a56f

@@ -91,6 +91,8 @@ def resample(
     if nearest:
         return gather(padded, start, (0,)).reshape(x.shape)
     u, v = ((at - low).reshape(n, 1, h * w) for at, low in zip(places, (left, top), strict=True))
+    if not u.any() and not v.any():  # mirrored, turned by 90° or shifted by whole pixels
+        return gather(padded, start, (0,)).reshape(x.shape)
     return _blend(*gather(padded, start, (0, 1, w + 3, w + 4)), u, v).reshape(x.shape)
 
 
