@@ -224,11 +224,10 @@ def face_finders(
     light = Augmenter([Flip(p=0.5), Contrast((0.5, 1.5)), Brightness((-0.2, 0.2))])
     x = np.concatenate([data.x_train, *(move(data.x_train, rng) for _ in range(7))])
     photos = [datasets.photograph(name, size=256, gray=True) for name in EMPTY]
-    options = {"epochs": 4, "batch_size": 64, "lr": 0.004, "augment": light}
+    options = {"epochs": 5, "batch_size": 64, "lr": 0.004, "augment": light}
     options |= {"schedule": training.one_cycle(), "seed": seed}
     y = np.tile(data.y_train, 8)
-    finder = window_classifier()
-    return fit_finder(finder, x, y, photos, rounds=rounds, most=12, **options)
+    return fit_finder(window_classifier(), x, y, photos, rounds=rounds, **options)
 
 # %% ../nbs/09_detection.ipynb #d550f2c5
 def right_place(
