@@ -1604,20 +1604,20 @@ def fit(
     callbacks: Iterable[Callback] = (),  # they act in this order; checkpoints act last
     augment: Callable | None = None,  # (x, rng) → x, on each training batch
     seed: int = 0,  # decides the order, the augmentation and dropout
-    device=None,  # None: a GPU if there is one
+    device=None,  # where it learns; None: on a GPU if there is one
 ) -> History:
-    "Train a PyTorch network; the same seed gives the same numbers."
+    "Train a PyTorch network; afterwards it is on the device where it was. The same seed gives the same numbers."
     options = {k: v for k, v in locals().items() if k not in ("model", "x", "y", "device")}
     examples = _check_options(options, x, y)
     if not hasattr(model, "named_parameters"):
         raise ValueError(f"fit trains PyTorch networks, not a {type(model).__name__}; for Keras call fit_keras.")
-    device = _to_device(model, device)
-    with _seeded(seed):  # as if nobody had looked
-        _probe(model, examples, options)
-    run = _TorchRun(model, examples, options, device)
-    with _seeded(seed), run.watched():
-        while not run.done:
-            _train_epoch(run)
+    with _on_device(device, model, loss) as device:
+        with _seeded(seed):  # as if nobody had looked
+            _probe(model, examples, options)
+        run = _TorchRun(model, examples, options, device)
+        with _seeded(seed), run.watched():
+            while not run.done:
+                _train_epoch(run)
     return run.history
 
 # %% ../nbs/api/training.ipynb #daf2e3c1
@@ -1712,17 +1712,33 @@ def _outputs_of(model, x):
         return _outputs(model, x)
 
 
-def _to_device(model, device):
-    "Move the network to the device; None: the GPU if there is one."
+def _device(device):
+    "None: the GPU if there is one."
     import torch
 
     if device is None:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+    return torch.device(device)
+
+
+@contextmanager
+def _on_device(device, model, loss):
+    "The network, and a loss with weights of its own, on a device; afterwards they are back where they were."
+    import torch
+
+    parts = [part for part in (model, loss) if isinstance(part, torch.nn.Module)]
+    homes = [next((t.device for t in (*part.parameters(), *part.buffers())), "cpu") for part in parts]
     try:
-        model.to(device, memory_format=torch.channels_last)  # only the order in memory: the values stay
+        device = _device(device)
+        for part in parts:
+            part.to(device, memory_format=torch.channels_last)  # only the order in memory: the values stay
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"There is no device {str(device)!r} here: {str(error).splitlines()[0]}") from error
-    return torch.device(device)
+    try:
+        yield device
+    finally:
+        for part, home in zip(parts, homes, strict=True):
+            part.to(home)
 
 
 @contextmanager
@@ -1731,9 +1747,13 @@ def _seeded(seed):
     if (torch := sys.modules.get("torch")) is None:
         yield
         return
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
+    before, torch.backends.cudnn.deterministic = torch.backends.cudnn.deterministic, True
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 # %% ../nbs/api/training.ipynb #3c657893
 def _keras_names(model) -> dict[str, str]:  # {path: name}
