@@ -1,5 +1,6 @@
 """Training: against PyTorch's own pieces, the same in both frameworks, killed and resumed, and every mistake at the door."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -150,6 +151,29 @@ def test_same_seed_same_numbers_and_the_callers_generator_is_left_alone():
     assert torch.equal(torch.rand(3), expected)
     assert without_times(histories[0]) == without_times(histories[1]) != without_times(histories[2])
     assert same_weights(models[0], models[1]) and not same_weights(models[0], models[2])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_network_and_its_loss_are_back_where_they_were_after_training(fails):
+    moves = []
+
+    class Here(torch.nn.Module):
+        def to(self, device, *more, **options):
+            moves.append((type(self).__name__, torch.device(device).type))
+            return super().to(device, *more, **options)
+
+    class Net(Here, torch.nn.Sequential): ...
+
+    class Loss(Here, torch.nn.CrossEntropyLoss): ...
+
+    class Fails(tr.Callback):
+        def on_epoch_end(self, run):
+            raise KeyboardInterrupt
+
+    loss = Loss(weight=torch.ones(3))
+    with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
+        tr.fit(Net(*network()), X, Y, epochs=1, loss=loss, device="cpu", callbacks=[Fails()] if fails else [])
+    assert moves == 2 * [("Net", "cpu"), ("Loss", "cpu")]
 
 
 def test_rates_by_prefix():
