@@ -1740,7 +1740,7 @@ def _on_device(device, model, loss):
         for part, home in zip(parts, homes, strict=True):
             part.to(home)
 
-
+# %% ../nbs/api/training.ipynb #045aaa2c
 @contextmanager
 def _seeded(seed):
     "PyTorch's random numbers from `seed`, where it is loaded; afterwards they go on as if nothing had happened."
