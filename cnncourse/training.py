@@ -1712,24 +1712,17 @@ def _outputs_of(model, x):
         return _outputs(model, x)
 
 
-def _device(device):
-    "None: the GPU if there is one."
+@contextmanager
+def _on_device(device, model, loss):
+    "The network, and a loss with weights of its own, on a device (None: a GPU if there is one); afterwards they are back where they were."
     import torch
 
     if device is None:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-    return torch.device(device)
-
-
-@contextmanager
-def _on_device(device, model, loss):
-    "The network, and a loss with weights of its own, on a device; afterwards they are back where they were."
-    import torch
-
     parts = [part for part in (model, loss) if isinstance(part, torch.nn.Module)]
     homes = [next((t.device for t in (*part.parameters(), *part.buffers())), "cpu") for part in parts]
     try:
-        device = _device(device)
+        device = torch.device(device)
         for part in parts:
             part.to(device, memory_format=torch.channels_last)  # only the order in memory: the values stay
     except (RuntimeError, AssertionError) as error:

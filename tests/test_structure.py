@@ -216,6 +216,8 @@ def test_a_module_imports_only_what_it_may(module):
 LOADED = """if True:
     import importlib, sys
     for module in sys.argv[1:]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "cnncourse"]:
+            del sys.modules[name]  # each module as the first of the course
         importlib.import_module(f"cnncourse.{module}")
         if loaded := sorted({"torch", "tensorflow", "keras"} & set(sys.modules)):
             sys.exit(f"{module} loads {loaded}")"""
