@@ -6,6 +6,7 @@
 A seed decides pictures, weights and order. The learning rate of each data set was chosen among `RATES` with a seed of its own, on pictures
 that nothing was learnt from and that are not those of the test. The aims are 0.90 on mosaics and 0.95 on shapes, each within 45 seconds of
 training. "mosaics" and "shapes" are the trainings of the page; "mosaics, longer" has twice the pictures, at the rate of "mosaics".
+The others are what the page compares them with; it takes the rates from here.
 What is in the file already is kept: a run that was stopped goes on from there.
 """
 
@@ -30,7 +31,7 @@ from shapes import processor
 from cnncourse import datasets
 from cnncourse.figures import mean_interval
 from cnncourse.networks import n_params
-from cnncourse.pixel_losses import PixelLoss
+from cnncourse.pixel_losses import PixelLoss, class_weights
 from cnncourse.scenes import TEXTURES, mosaics
 from cnncourse.segmentation import Segmenter, iou, unet
 
@@ -52,22 +53,37 @@ def shape_pictures(n, part, seed):
     return drawn.x, np.where(drawn.masks, drawn.y[:, None, None] + 1, 0)
 
 
-_MOSAICS = (texture_pictures, ((1, 64, 64), 3, 3), TEXTURES)
-_HOW = {"epochs": 6, "batch_size": 8}
-TASKS = {  # pictures, network (their shape, halvings, maps), classes; how many to learn from, how, and the mean IoU that is aimed at
-    "mosaics": (*_MOSAICS, 400, _HOW, 0.90),
-    "shapes": (shape_pictures, ((3, 32, 32), 2, 5), SHAPES, 1000, {"epochs": 4, "batch_size": 16, "loss": PixelLoss("dice")}, 0.95),
-    "mosaics, longer": (*_MOSAICS, 800, _HOW, 0.90),
-}  # fmt: skip
+def mosaic_task(n=400, **form):
+    "What to learn, from how many pictures, how, and the mean IoU that is aimed at."
+    net = unet((1, 64, 64), outputs=3, norm=True, **form)
+    return texture_pictures, net, TEXTURES, n, {"epochs": 6, "batch_size": 8}, 0.90
+
+
+def shape_task(loss):
+    "Likewise, for pictures of one shape; of the loss `weighted` the weights are those of the pictures."
+    net = unet((3, 32, 32), depth=2, outputs=5, norm=True)
+    return shape_pictures, net, SHAPES, 1000, {"epochs": 4, "batch_size": 16, "loss": loss}, 0.95
+
+
+TASKS = {
+    "mosaics": mosaic_task(),
+    "shapes": shape_task(PixelLoss("dice")),
+    "mosaics, longer": mosaic_task(800),
+    "mosaics, without skips": mosaic_task(width=9, skips=False),
+    "shapes, cross-entropy": shape_task(PixelLoss()),
+    "shapes, weighted": shape_task("weighted"),
+    "shapes, focal": shape_task(PixelLoss("focal")),
+}
 RATE_OF = {"mosaics, longer": "mosaics"}
 
 
 def learnt(task, seed, lr, n):
     "A segmenter, and the time of the processor that its training took."
-    pictures, (shape, depth, outputs), classes, _, how, _ = TASKS[task]
+    pictures, net, classes, _, how, _ = TASKS[task]
     x, labels = pictures(n, "train", seed)
+    if how.get("loss") == "weighted":
+        how = how | {"loss": PixelLoss(weights=class_weights(labels, len(classes)))}
     start = process_time()
-    net = unet(shape, depth=depth, outputs=outputs, norm=True)
     found = Segmenter.fit(net, x, labels, classes, lr=lr, seed=seed, **how)
     return found, process_time() - start
 
